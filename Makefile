@@ -1,0 +1,34 @@
+# Two commands are all a newcomer needs: `make demo` and `make test`.
+PYTHON ?= python3.11
+PERSONS ?= 5000
+SEED ?= 2026
+ENV := .venv/.installed
+
+.PHONY: demo test lint bench lock clean
+
+$(ENV): requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(ENV)  ## the main job, told as a story; figures in var/demo/report.json
+	.venv/bin/python -m api.demo --persons $(PERSONS) --seed $(SEED) --out var/demo
+
+test: $(ENV)  ## every test; Debian packages are fetched where that is possible
+	tests/outside.sh
+	.venv/bin/python -m pytest -n 2
+
+lint: $(ENV)  ## style, types
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+bench: $(ENV)  ## ratios, side by side in one run
+	.venv/bin/python -m tests.bench
+
+lock:  ## renew requirements.lock (needs uv)
+	uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --quiet -o requirements.lock
+
+clean:
+	rm -rf .venv var .pytest_cache .mypy_cache .ruff_cache .hypothesis
