@@ -1,0 +1,138 @@
+"""Belgian places and their levels: which arrondissement, province and region a code lies in.
+
+The tables beside this file are made by `build.py`; `PROVENANCE.md` names who published them. Two
+situations are known: 2019 (581 municipalities, 2019 to 2024) and 2025 (565). Codes of the older
+one are followed into the newer; the other way round is an error, because a merged municipality
+can't be taken apart. Codes are text and keep their leading zeros.
+
+Brussels has no province. At that level its 19 municipalities have `BRUSSELS` (04000), the code of
+the region itself, as in the publisher's own tables, so that no level has holes.
+"""
+
+import csv
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from policies import PolicyError
+
+Level = Literal["municipality", "arrondissement", "province", "region"]
+Source = Literal["postcode", "municipality", "arrondissement", "province", "region"]
+Situation = Literal[2019, 2025]
+
+LEVELS: tuple[Level, ...] = get_args(Level)
+"""From fine to coarse."""
+SOURCES: tuple[Source, ...] = get_args(Source)
+SITUATIONS: tuple[Situation, ...] = get_args(Situation)
+BRUSSELS = "04000"
+PROVENANCE = (
+    "Statbel, REFNIS codes (situation of 1 January 2019, and of 1 January 2025 after the mergers) "
+    "and the conversion of postcodes to REFNIS codes of 1 January 2019"
+)
+
+
+class UnmappedCodeError(PolicyError):
+    """Codes without a place in the asked classification; says how many, never which."""
+
+    def __init__(self, source: str, level: str, situation: int, values: int, distinct: int) -> None:
+        super().__init__(
+            f"{values} values ({distinct} distinct) are no {source} code with a known {level} in "
+            f"the situation of {situation}; correct them at the source, or choose the situation "
+            "that the codes were made for"
+        )
+        self.values = values
+        self.distinct = distinct
+
+
+@cache
+def _rows(name: str) -> tuple[dict[str, str], ...]:
+    with (Path(__file__).parent / name).open(encoding="utf-8", newline="") as file:
+        return tuple(csv.DictReader(file))
+
+
+@cache
+def _parents() -> dict[tuple[str, str], str]:
+    """(level, code) → code one level up, for arrondissements and provinces."""
+    return {(row["level"], row["code"]): row["parent"] for row in _rows("areas.csv")}
+
+
+def _municipality(source: Source, situation: Situation) -> dict[str, str]:
+    """Source code → municipality code of the situation."""
+    if source == "postcode":
+        column = f"municipality_{situation}"
+        return {row["postcode"]: row[column] for row in _rows("postcodes.csv")}
+    rows = _rows("municipalities.csv")
+    if situation == 2025:
+        return {row["code"]: row["successor"] for row in rows}
+    return {row["code"]: row["code"] for row in rows if row["since"] == "2019"}
+
+
+@cache
+def _mapping(source: Source, level: Level, situation: Situation) -> tuple[Any, Any]:
+    """Source codes and the codes of the level, as two Arrow arrays of one length."""
+    at: str
+    if source in ("postcode", "municipality"):
+        mapping, at = _municipality(source, situation), "municipality"
+        if level != "municipality":
+            rows = _rows("municipalities.csv")
+            up = {row["code"]: row[f"arrondissement_{situation}"] for row in rows}
+            mapping, at = {code: up[place] for code, place in mapping.items()}, "arrondissement"
+    else:
+        mapping, at = {code: code for kind, code in _parents() if kind == source}, source
+    while at != level:
+        above = LEVELS[LEVELS.index(at) + 1]
+        mapping = {code: _parents()[at, area] for code, area in mapping.items()}
+        at = above
+    return pa.array(list(mapping), pa.string()), pa.array(list(mapping.values()), pa.string())
+
+
+def level(
+    codes: pa.Array,
+    source: Source = "municipality",
+    level: Level = "arrondissement",
+    situation: Situation = 2025,
+) -> pa.Array:
+    """The area of each code: text in, text of the same length out; null stays null.
+
+    `source` says what the codes are; a level may be its own source or a finer one's. A code
+    without a mapping raises `UnmappedCodeError`. Postcodes are an approximation: some straddle
+    municipalities, and the published table names the main one.
+    """
+    if source not in SOURCES or level not in LEVELS or situation not in SITUATIONS:
+        raise PolicyError(
+            f"no classification from {source} to {level} in {situation}: levels are "
+            f"{', '.join(LEVELS)}, situations {' and '.join(map(str, SITUATIONS))}"
+        )
+    if source in LEVELS and LEVELS.index(source) > LEVELS.index(level):
+        raise PolicyError(f"a {source} is coarser than a {level}; ask for its own level or above")
+    keys, areas = _mapping(source, level, situation)
+    encoded = codes if pa.types.is_dictionary(codes.type) else codes.dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    found = pc.index_in(encoded.dictionary.cast(pa.string()), value_set=keys)
+    places = pc.take(areas, found).take(encoded.indices)
+    lost = pc.and_(pc.is_valid(encoded), pc.is_null(places))
+    values = pc.sum(lost).as_py() or 0
+    if values:
+        distinct = pc.count_distinct(encoded.indices.filter(lost)).as_py()
+        raise UnmappedCodeError(source, level, situation, values, distinct)
+    return places
+
+
+@cache
+def labels(level: Level) -> dict[str, dict[str, str]]:
+    """Code → names by language (nl, fr, de) of a level, as published; a name not published in
+    German is left out."""
+    if level == "municipality":
+        rows = _rows("municipalities.csv")
+    else:
+        rows = tuple(row for row in _rows("areas.csv") if row["level"] == level)
+    return {row["code"]: {n: row[n] for n in ("nl", "fr", "de") if row[n]} for row in rows}
+
+
+def straddling() -> int:
+    """How many postcodes the published table itself gives to several municipalities."""
+    return sum(row["several"] == "1" for row in _rows("postcodes.csv"))
