@@ -39,6 +39,7 @@ from linkage.datasets import (
     Variable,
     date_pattern,
 )
+from linkage.standardise import enterprise_numbers, national_numbers, sex
 
 __all__ = [
     "Checked",
@@ -844,28 +845,22 @@ def _as_yes_or_no(present: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _as_national_number(present: Any) -> tuple[Any, dict[str, Any]]:
-    digits, shape = _digits(present, 11)
-    number = digits // 100
-    control = 97 - digits % 100
-    month = digits // 10**7 % 100 % 20
-    real = ((number % 97 == control % 97) | ((number + 2 * 10**9) % 97 == control % 97)) & (
-        (month <= 12) & (digits // 10**5 % 100 <= 31)
-    )
-    return present, {"number_shape": shape, "check_digit": pa.array((digits >= 0) & ~real)}
+    shape = pc.match_substring_regex(present, r"^[ ./-]*([0-9][ ./-]*){11}$")
+    return present, _number_faults(shape, national_numbers(pc.fill_null(present, "")))
 
 
 def _as_enterprise_number(present: Any) -> tuple[Any, dict[str, Any]]:
-    digits, shape = _digits(pc.replace_substring_regex(present, "^(?i:be) ?", ""), 10)
-    real = (digits // 100 % 97 == (97 - digits % 100)) & (digits < 2 * 10**9)
-    return present, {"number_shape": shape, "check_digit": pa.array((digits >= 0) & ~real)}
+    shape = pc.match_substring_regex(present, r"^(?i:be)?[ .]*([0-9][ .]*){9,10}$")
+    return present, _number_faults(shape, enterprise_numbers(pc.fill_null(present, "")))
 
 
-def _digits(present: Any, length: int) -> tuple[Rows, Any]:
-    """Numbers without their punctuation (-1: none, or not that many digits), and which aren't."""
-    bare = pc.replace_substring_regex(present, "[ ./-]", "")
-    fits = pc.match_substring_regex(bare, f"^[0-9]{{{length}}}$")
-    number = pc.cast(pc.if_else(fits, bare, pa.scalar("-1")), pa.int64())
-    return np.asarray(pc.fill_null(number, -1), np.int64), _not(fits)
+def _number_faults(shape: Any, valid: Any) -> dict[str, Any]:
+    return {"number_shape": _not(shape), "check_digit": pc.and_(shape, pc.is_null(valid))}
+
+
+def _as_sex(present: Any) -> tuple[Any, dict[str, Any]]:
+    known = [text is None or sex(text) is not None for text in present.to_pylist()]
+    return present, {"not_a_sex": _not(pa.array(known, pa.bool_()))}
 
 
 _TYPED: Final[dict[str, Callable[[Any], tuple[Any, dict[str, Any]]]]] = {
@@ -873,7 +868,7 @@ _TYPED: Final[dict[str, Callable[[Any], tuple[Any, dict[str, Any]]]]] = {
     "enterprise_number": _as_enterprise_number,
     "integer": _as_integer,
     "yes_no": _as_yes_or_no,
-    "sex": _matching("not_a_sex", "^(?i:[mfvxhw12])$"),
+    "sex": _as_sex,
     "postcode": _matching("not_a_postcode", "^[1-9][0-9]{3}$"),
     "municipality": _matching("not_a_municipality", "^[0-9]{5}$"),
     "nace": _matching("not_a_nace", r"^([A-V]|[0-9]{2}([.]?[0-9]{1,3}|[.]?[0-9]{5})?)$"),
