@@ -84,12 +84,12 @@ class Cells:
 def cells(keys: pa.Table, units: pa.Array) -> Cells:
     """Count the distinct units of every combination of the columns of `keys`.
 
-    `units` names the unit of each row (any hashable Arrow type, no nulls). With no key column the
-    whole table is one cell. Null is a category of its own.
+    `units` names the unit of each row (any hashable Arrow type, no nulls). Null is a
+    category of its own.
     """
     rows = len(units)
-    if keys.num_columns and keys.num_rows != rows:
-        raise DisclosureError("keys and units have different numbers of rows")
+    if not keys.num_columns or keys.num_rows != rows:
+        raise DisclosureError("give at least one key, and one unit for each row of the keys")
     if pc.any(pc.is_null(units)).as_py():
         raise DisclosureError("a row without a unit can't be tested; give each row its unit")
     coded = [encode(keys.column(name)) for name in keys.column_names]
@@ -145,7 +145,7 @@ def _dense(packed: Integers, room: int) -> tuple[Integers, int]:
         present[packed] = True
         number = np.cumsum(present)
         return number[packed] - 1, int(number[-1])
-    bits = int(len(packed)).bit_length()
+    bits = len(packed).bit_length()
     if room.bit_length() + bits < 63:
         order = np.sort((packed << bits) | np.arange(len(packed)))
         row, value = order & ((1 << bits) - 1), order >> bits
