@@ -1,0 +1,80 @@
+"""The only place where key bytes exist.
+
+Where do key bytes live?
+    The root in its custody (a file of mode 0600, outside the database). The private halves of the
+    four process roles in the database, wrapped by the root. Every other key in the database or
+    beside its object, sealed to one role's public half. Opened ones in the memory of the process
+    that uses them: `Secret`s, which don't print, pickle, copy or reach a message.
+
+Who opens what?
+    intake   the age identity that uploads are encrypted to
+    linkage  identifiers of deliveries, spine and subject-id keys of scopes
+    release  payload of deliveries, links
+    vault    pseudonym keys of projects; permit, receipt, token and ledger keys
+    A process holds the private half of its own role and of no other (`RoleKeys.credential` hands
+    one to a child). Sealing to a role takes its public half only (`Sealer`).
+
+What stays compatible?
+    Subject ids, pseudonyms, sealed keys, sealed files, signatures, permit envelopes, ledger leaves,
+    checkpoints and receipts have vectors in tests/keyvault/vectors; each format carries a version,
+    and a new version is added beside the old one. Rotating the root rewraps a few rows: no file,
+    no sealed key and no pseudonym changes.
+
+`Vault` is the door. The database can't be believed and need not be: see `vault`.
+"""
+
+from keyvault.custody import Custody, FileCustody
+from keyvault.errors import (
+    CustodyError,
+    EnrolmentError,
+    KeyringError,
+    KeyvaultError,
+    LedgerError,
+    PermitError,
+    PseudonymError,
+    SealError,
+    SignatureError,
+    TokenError,
+)
+from keyvault.keyring import KeyInfo, RoleKeys, SealedKey, Sealer, store_key, stored_key
+from keyvault.ledger import Ledger
+from keyvault.people import Person
+from keyvault.pseudonyms import Origins, subject_ids
+from keyvault.sealing import open_bytes, read_table, seal_bytes, write_table
+from keyvault.secret import FileKey
+from keyvault.signing import sign, verify_receipt
+from keyvault.vault import ScopeKeys, Vault
+
+__all__ = [
+    "Custody",
+    "CustodyError",
+    "EnrolmentError",
+    "FileCustody",
+    "FileKey",
+    "KeyInfo",
+    "KeyringError",
+    "KeyvaultError",
+    "Ledger",
+    "LedgerError",
+    "Origins",
+    "PermitError",
+    "Person",
+    "PseudonymError",
+    "RoleKeys",
+    "ScopeKeys",
+    "SealError",
+    "SealedKey",
+    "Sealer",
+    "SignatureError",
+    "TokenError",
+    "Vault",
+    "open_bytes",
+    "read_table",
+    "seal_bytes",
+    "sign",
+    "store_key",
+    "stored_key",
+    "subject_ids",
+    "verify_receipt",
+    "write_table",
+]

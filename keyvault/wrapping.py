@@ -1,0 +1,169 @@
+"""What the root wraps, and how it gets rewrapped.
+
+That is little: the private halves of the role key pairs, with their public halves as associated
+data (a swapped public half is noticed), and the founding administrators' enrolments. So a rotation
+of the root rewrites a handful of rows and no file. Three steps, each of which may be the last
+before a crash:
+
+    1. custody gets a new version            durable; nothing refers to it yet
+    2. one transaction rewraps all rows      either all of them name the new version, or none
+    3. custody drops the old version         in a later transaction, when no row names it
+
+`rotate` first drops a version that a crash after step 1 left over; `finish` does step 3, again if
+need be. Both begin by writing the root's row, so that they wait for each other.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from keyvault import tables
+from keyvault.custody import Custody
+from keyvault.errors import KeyringError, SealError
+from keyvault.keyring import ROLES, RoleKeys, new_halves
+from keyvault.signing import canonical, read_canonical, to_base64url, utc_text
+
+_FOUNDERS_AAD = b'{"type":"founders","version":1}'
+
+
+class Wrapped:
+    """The rows wrapped by the root; keeps what it unwrapped in memory."""
+
+    def __init__(self, custody: Custody) -> None:
+        self._custody = custody
+        self._founders: dict[bytes, tuple[dict[str, Any], ...]] = {}
+        self._rotation: Any = None
+
+    def found(self, conn: Connection, founders: Sequence[Mapping[str, Any]], now: datetime) -> int:
+        """Make the role key pairs and seal the founders; the root version comes back."""
+        if conn.scalar(select(tables.root.c.version).limit(1)) is not None:
+            raise KeyringError("This database has its keys already; open the vault instead.")
+        version = self._custody.versions()[-1]
+        at = utc_text(now)
+        conn.execute(insert(tables.root).values(version=version, state="active", created_at=at))
+        for role in ROLES:
+            private, public = new_halves()
+            aad = _pair_aad(role, 1, public)
+            conn.execute(
+                insert(tables.role_key).values(
+                    role=role,
+                    version=1,
+                    state="active",
+                    public=public,
+                    root_version=version,
+                    wrapped=self._custody.wrap(version, private, aad),
+                    created_at=at,
+                )
+            )
+        document = canonical({"founders": [dict(founder) for founder in founders]})
+        wrapped = self._custody.wrap(version, document, _FOUNDERS_AAD)
+        conn.execute(insert(tables.founders).values(id=1, root_version=version, wrapped=wrapped))
+        return version
+
+    def role_keys(
+        self, conn: Connection
+    ) -> tuple[dict[str, RoleKeys], dict[str, tuple[int, bytes]]]:
+        """Every role's private halves, and the active public one with its version."""
+        halves: dict[str, dict[int, bytes]] = {}
+        publics: dict[str, tuple[int, bytes]] = {}
+        for row in conn.execute(select(tables.role_key).order_by(tables.role_key.c.version)):
+            private = self._custody.unwrap(row.root_version, row.wrapped, _row_aad(row))
+            halves.setdefault(row.role, {})[row.version] = private
+            if row.state == "active":
+                publics[row.role] = (row.version, row.public)
+        if set(publics) != set(ROLES):
+            raise KeyringError(
+                "This database has no keys of every process role; found the vault first "
+                "(`schakel init`), or restore the key backup."
+            )
+        return {role: RoleKeys(role, versions) for role, versions in halves.items()}, publics
+
+    def founders(self, conn: Connection) -> tuple[dict[str, Any], ...]:
+        """The founding enrolments."""
+        row = conn.execute(select(tables.founders)).first()
+        if row is None:
+            raise SealError("The sealed founders are gone; restore the key backup.")
+        if row.wrapped not in self._founders:
+            data = self._custody.unwrap(row.root_version, row.wrapped, _FOUNDERS_AAD)
+            self._founders = {row.wrapped: tuple(read_canonical(data)["founders"])}
+        return self._founders[row.wrapped]
+
+    def rotate(self, conn: Connection, now: datetime) -> tuple[int, int]:
+        """Step 1 and 2; (old version, new version)."""
+        old = _lock(conn)
+        for leftover in set(self._custody.versions()) - _referred(conn):
+            self._custody.drop(leftover)
+        new = self._custody.add()
+        for row in conn.execute(select(tables.role_key)).all():
+            column = tables.role_key.c
+            this = (column.role == row.role) & (column.version == row.version)
+            values = self._rewrapped(row, new, _row_aad(row))
+            conn.execute(update(tables.role_key).where(this).values(values))
+        founders = conn.execute(select(tables.founders)).one()
+        values = self._rewrapped(founders, new, _FOUNDERS_AAD)
+        conn.execute(update(tables.founders).values(values))
+        _set_state(conn, old, "decrypt-only")
+        at = utc_text(now)
+        conn.execute(insert(tables.root).values(version=new, state="active", created_at=at))
+        self._rotation = conn.get_transaction()
+        return old, new
+
+    def finish(self, conn: Connection) -> tuple[int, ...]:
+        """Step 3; the root versions that are no more."""
+        if self._rotation is not None and self._rotation is conn.get_transaction():
+            raise KeyringError(
+                "The rotation isn't committed yet; commit it, then finish it in a new transaction."
+            )
+        _lock(conn)
+        referred = _referred(conn)
+        for version in set(self._custody.versions()) - referred:
+            self._custody.drop(version)
+        column = tables.root.c
+        superseded = conn.scalars(
+            select(column.version).where(column.state == "decrypt-only").order_by(column.version)
+        ).all()
+        gone = tuple(version for version in superseded if version not in referred)
+        for version in gone:
+            _set_state(conn, version, "destroyed")
+        return gone
+
+    def _rewrapped(self, row: Row[Any], new: int, aad: bytes) -> dict[str, Any]:
+        secret = self._custody.unwrap(row.root_version, row.wrapped, aad)
+        return {"root_version": new, "wrapped": self._custody.wrap(new, secret, aad)}
+
+
+def _pair_aad(role: str, version: int, public: bytes) -> bytes:
+    """What a wrapped private half is bound to."""
+    return canonical(
+        {
+            "type": "role-key",
+            "version": 1,
+            "role": role,
+            "role_version": version,
+            "public": to_base64url(public),
+        }
+    )
+
+
+def _row_aad(row: Row[Any]) -> bytes:
+    return _pair_aad(row.role, row.version, row.public)
+
+
+def _lock(conn: Connection) -> int:
+    """Wait for any other rotation to end; the active version."""
+    active = tables.root.c.state == "active"
+    conn.execute(update(tables.root).where(active).values(state="active"))
+    return int(conn.execute(select(tables.root.c.version).where(active)).scalar_one())
+
+
+def _referred(conn: Connection) -> set[int]:
+    """The root versions that some row is wrapped under."""
+    wrapped = select(tables.role_key.c.root_version).union(select(tables.founders.c.root_version))
+    return set(conn.scalars(wrapped))
+
+
+def _set_state(conn: Connection, version: int, state: str) -> None:
+    this = tables.root.c.version == version
+    conn.execute(update(tables.root).where(this).values(state=state))
