@@ -7,6 +7,8 @@
     ├── SignatureError    a signature doesn't hold, or its document can't be signed
     ├── EnrolmentError    a person isn't enrolled, or an enrolment isn't to be believed
     ├── PermitError       the permit doesn't allow this, now; `str()` of it is the reason
+    │   ├── PermitAbsentError    there is none of that id
+    │   └── PermitChangedError   it is not the one that was signed
     ├── PseudonymError    a column or text isn't what pseudonyms are made of
     ├── TokenError        a token or client assertion is not accepted
     └── LedgerError       an entry can't be written, or a proof doesn't hold
@@ -41,6 +43,14 @@ class EnrolmentError(KeyvaultError):
 
 class PermitError(KeyvaultError):
     """The permit doesn't allow this."""
+
+
+class PermitAbsentError(PermitError):
+    """There is no permit of that id."""
+
+
+class PermitChangedError(PermitError):
+    """The stored permit is not the one that was signed."""
 
 
 class PseudonymError(KeyvaultError):

@@ -22,7 +22,14 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from keyvault import keyring, pseudonyms, signing, tables, tokens
 from keyvault.custody import Custody
-from keyvault.errors import EnrolmentError, KeyringError, PermitError, SignatureError
+from keyvault.errors import (
+    EnrolmentError,
+    KeyringError,
+    PermitAbsentError,
+    PermitChangedError,
+    PermitError,
+    SignatureError,
+)
 from keyvault.keyring import KeyInfo, RoleKeys, SealedKey, Sealer
 from keyvault.ledger import Ledger
 from keyvault.ownkeys import SERVICE, OwnKeys
@@ -443,12 +450,12 @@ class Vault:
             signing.check_bytes(row.body, row.signature, self._permit_key(conn, row.key_version))
             permit = Permit.from_document(signing.read_canonical(row.body))
         except (SignatureError, PermitFault):
-            raise PermitError(
+            raise PermitChangedError(
                 "The stored permit is not the one that was signed; restore it from a backup and "
                 "find out who changed it."
             ) from None
         if (permit.id, permit.project) != (row.id, row.project):
-            raise PermitError("The stored permit stands in the place of another one.")
+            raise PermitChangedError("The stored permit stands in the place of another one.")
         return permit
 
     def _permit_key(self, conn: Connection, version: int) -> str:
@@ -500,5 +507,5 @@ def _key_facts(row: Row[Any]) -> dict[str, Any]:
 def _permit_row(conn: Connection, permit_id: str) -> Row[Any]:
     row = conn.execute(select(tables.permit).where(tables.permit.c.id == permit_id)).first()
     if row is None:
-        raise PermitError("There is no permit of that id.")
+        raise PermitAbsentError("There is no permit of that id.")
     return row
