@@ -131,10 +131,12 @@ def _wrong_document(application: Application, command: Command, actor: str) -> R
                 "A decision says approved or refused, and gives its reason.",
                 "Sign a decision with both.",
             )
-    if command.name == "approve" and (
-        fault := permits.approval_fault(application.sha256, application.advice or {}, document)
-    ):
-        return _refuse("no-favourable-advice", fault, "Refuse it, or ask for a new application.")
+    if command.name == "approve":
+        why_not = permits.approval_fault(application.sha256, application.advice or {}, document)
+        if why_not is not None:
+            return _refuse(
+                "no-favourable-advice", why_not, "Refuse it, or ask for a new application."
+            )
     if document.get("by", actor) != actor:
         return _refuse(
             "signed-by-another",

@@ -24,6 +24,8 @@ from pydantic import (
     model_validator,
 )
 
+from policies import PolicyError
+
 Purpose = Literal["link", "pseudonymise", "release", "download"]
 """What somebody wants to do under a permit."""
 
@@ -35,7 +37,7 @@ Text = Annotated[str, Field(min_length=1, max_length=4000)]
 AgeRecipient = Annotated[str, Field(pattern=r"^age1[02-9ac-hj-np-z]{58}$")]
 
 
-class PermitFault(Exception):  # noqa: N818 - the project's word for what is wrong with a document
+class PermitFault(PolicyError):  # noqa: N818 - the project's word for what is wrong with a document
     """The document is not a permit or application that can be acted on."""
 
 
@@ -60,12 +62,12 @@ def _by_name(value: Any) -> Any:
     return value
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """The same document with YAML's dates and numeric keys as the text that gets signed."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return _iso(value)
 
 
@@ -73,7 +75,7 @@ Day = Annotated[str, BeforeValidator(_iso), AfterValidator(_is_day)]
 Period = Annotated[
     str, BeforeValidator(_by_name), Field(pattern=r"^\d{4}(-(Q[1-4]|W\d{2}|\d{2}))?$")
 ]
-Rule = Annotated[list[dict[str, Any]], BeforeValidator(_plain), Field(min_length=1)]
+Rule = Annotated[list[dict[str, Any]], BeforeValidator(plain), Field(min_length=1)]
 
 
 class _Document(BaseModel):
@@ -272,7 +274,7 @@ def _read(cls: type[_Doc], document: Mapping[str, Any]) -> _Doc:
 
 def sha256(document: Mapping[str, Any]) -> str:
     """Hex SHA-256 of a document's canonical JSON (RFC 8785): what signatures name it by."""
-    return hashlib.sha256(rfc8785.dumps(_plain(document))).hexdigest()
+    return hashlib.sha256(rfc8785.dumps(plain(document))).hexdigest()
 
 
 def approval_fault(
@@ -318,7 +320,7 @@ def refusal(permit: Permit, *, purpose: Purpose, now: datetime, state: str) -> s
     is named because the day comes when one of them does not.
     """
     if now < _moment(permit.valid_from):
-        return f"Permit {permit.id} is not valid before {permit.valid_from}, so it allows no {purpose} yet."
+        return f"Permit {permit.id} allows no {purpose} before {permit.valid_from}."
     if now >= _moment(permit.valid_until):
         return f"Permit {permit.id} expired on {permit.valid_until}; ask for an extension."
     if state == "suspended":

@@ -1,6 +1,8 @@
-"""What a no looks like: data, so that a page can grey out a button with it and an operation can raise it."""
+"""What a no looks like: data, so that a page can show it and an operation can raise it."""
 
 from dataclasses import dataclass
+
+from policies import PolicyError
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Refusal:
     visible: bool = True
 
 
-class Refused(Exception):  # noqa: N818 - a refusal is an outcome, not a programming error
+class Refused(PolicyError):  # noqa: N818 - a refusal is an outcome, not a programming error
     """The action is refused; the refusal says why and what to do next."""
 
     def __init__(self, refusal: Refusal) -> None:

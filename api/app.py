@@ -1,0 +1,134 @@
+"""The HTTP application: routes, uploads, and problem details for whatever goes wrong."""
+
+import logging
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import routes, uploads
+from api.problems import Problem
+from api.service import Service, as_problem
+
+log = logging.getLogger("schakel")
+
+LONGEST_BODY = 4 << 20
+"""Bytes of a JSON body at most; uploads have their own limit."""
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def create_app(service: Service) -> FastAPI:
+    """The application over an opened service."""
+    app = FastAPI(
+        title="Schakel",
+        version="1",
+        summary="A trusted third party for linking data about people.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.state.actor = uploads.actor_of(service)
+    app.state.busy_uploads = set()
+    app.include_router(routes.router)
+    app.include_router(uploads.router)
+    app.add_middleware(BodyLimit)
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _fault)
+    return app
+
+
+class BodyLimit:
+    """Refuses long bodies before anybody reads them; they are held in memory otherwise."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count what comes in; uploads stream and are left alone."""
+        if scope["type"] != "http" or scope["method"] == "PATCH":
+            await self._app(scope, receive, send)
+            return
+        came = 0
+
+        async def counted() -> Message:
+            nonlocal came
+            message = await receive()
+            came += len(message.get("body", b""))
+            if came > LONGEST_BODY:
+                raise TOO_LONG
+            return message
+
+        try:
+            await self._app(scope, counted, send)
+        except Problem as problem:
+            await render(problem)(scope, receive, send)
+
+
+TOO_LONG = Problem(
+    "too-large", "The body of this request is too long.", "Data comes in by upload (tus) only."
+)
+
+
+def render(problem: Problem) -> JSONResponse:
+    """Problem details as RFC 9457 wants them."""
+    headers: dict[str, str] = {}
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if problem.extra and "offset" in problem.extra:
+        headers["Upload-Offset"] = str(problem.extra["offset"])
+    return JSONResponse(
+        problem.document(), status_code=problem.status, media_type=MEDIA_TYPE, headers=headers
+    )
+
+
+async def _problem(_request: Request, error: Exception) -> JSONResponse:
+    return render(error)  # type: ignore[arg-type]
+
+
+async def _malformed(_request: Request, error: Exception) -> JSONResponse:
+    """Say where a body is wrong, never what stood there."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type
+    places = [".".join(str(part) for part in fault["loc"]) for fault in error.errors()]
+    return render(
+        Problem(
+            "bad-request",
+            f"These parts of the request are missing or wrong: {', '.join(places)}.",
+            "See /openapi.json for what this route takes.",
+        )
+    )
+
+
+async def _http(_request: Request, error: Exception) -> JSONResponse:
+    """Routing's own refusals (no such path, wrong method) in the same form."""
+    status: Any = getattr(error, "status_code", 500)
+    title = getattr(error, "detail", "Not possible")
+    return JSONResponse(
+        {
+            "type": "about:blank",
+            "title": title,
+            "status": status,
+            "detail": "This path or method doesn't exist.",
+            "next_step": "See /openapi.json for what there is.",
+        },
+        status_code=status,
+        media_type=MEDIA_TYPE,
+    )
+
+
+async def _fault(_request: Request, error: Exception) -> JSONResponse:
+    """A fault of ours: its kind goes into the log, its text nowhere (it could hold data)."""
+    known = as_problem(error)
+    if known is None:
+        log.error("fault: %s", type(error).__name__)
+        known = Problem(
+            "fault",
+            "Something went wrong here, and nothing was changed.",
+            "Try again; if it stays so, tell the office what you did and when.",
+        )
+    return render(known)

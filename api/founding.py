@@ -1,0 +1,90 @@
+"""How a service begins, and what can be read of it without asking it."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+
+from api import store
+from api.settings import Settings
+from api.store import Organisation
+from keyvault import ledger as ledgers
+from keyvault.custody import FileCustody
+from keyvault.vault import Vault
+
+OFFICE = "office"
+"""The organisation of the office's own people; founders belong to it."""
+
+
+class Founded(Exception):  # noqa: N818 - the state it is in
+    """There is a service in this folder already."""
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the database to the tables of this version of the program."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["url"] = settings.database
+    command.upgrade(config, "head")
+
+
+def found(settings: Settings, requests: list[dict[str, Any]], now: datetime) -> dict[str, Any]:
+    """Make folder, root key, database and vault; the founders' keys are sealed with the root.
+
+    `requests` are enrolment requests (public keys only), of two people or more. A first start that
+    was cut off can be started again; one that was finished can't.
+    """
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    migrate(settings)
+    engine = store.connect(settings.database)
+    with store.writing(engine) as session:
+        if session.get(Organisation, OFFICE) is not None:
+            raise Founded(
+                f"There is a service in {settings.data} already; `schakel serve` starts it."
+            )
+        custody = (
+            FileCustody.open(settings.root_key)
+            if settings.root_key.exists()
+            else FileCustody.create(settings.root_key)
+        )
+        session.add(Organisation(id=OFFICE, name="The office", added_at=now))
+        session.flush()
+        founders = [
+            {
+                "type": "enrolment",
+                "version": 1,
+                **request,
+                "organisation": OFFICE,
+                "roles": ["administrator"],
+                "at": now.isoformat(timespec="seconds"),
+            }
+            for request in requests
+        ]
+        Vault.found(session.connection(), custody, founders, now=now)
+    engine.dispose()
+    return {
+        "data": str(settings.data),
+        "root_key": str(settings.root_key),
+        "administrators": [founder["person"] for founder in founders],
+    }
+
+
+def ledger_of(settings: Settings) -> dict[str, Any]:
+    """The ledger of the service in a folder, read straight from its database."""
+    engine = store.connect(settings.database)
+    try:
+        with store.reading(engine) as session:
+            connection = session.connection()
+            vault = Vault.open(connection, FileCustody.open(settings.root_key))
+            return {
+                "entries": [
+                    {"leaf": entry.leaf.decode(), "checkpoint": entry.checkpoint}
+                    for entry in ledgers.stored_entries(connection)
+                ],
+                "checkpoint": ledgers.latest_checkpoint(connection),
+                "ledger": vault.public_keys(connection)["ledger"],
+            }
+    finally:
+        engine.dispose()

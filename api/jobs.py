@@ -1,0 +1,159 @@
+"""Durable work: a leased table in the service's own database.
+
+A job is enqueued in the transaction that causes it. A worker takes one with a lease and a fence
+number, beats while it works, and ends it in the transaction that holds the job's results; whoever
+lost the lease meanwhile carries an older fence and can't. Arguments are ids and counts.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Select, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from api.operations import new_id
+from api.store import Job
+from policies.access import Actor
+
+RUNNABLE = ("queued", "running")
+MOST_ATTEMPTS = 5
+
+
+class LeaseLost(Exception):  # noqa: N818 - what happened, from the worker's side
+    """Another worker took this job over; nothing of this attempt counts."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A job that this worker holds, as long as the fence stands."""
+
+    id: str
+    kind: str
+    arguments: dict[str, Any]
+    actor: str
+    organisation: str
+    attempt: int
+    fence: int
+
+
+def enqueue(
+    session: Session,
+    kind: str,
+    queue: str,
+    arguments: dict[str, Any],
+    actor: Actor,
+    now: datetime,
+    exclusive: str | None = None,
+) -> Job:
+    """Add work to be done once the present transaction has been committed."""
+    last = session.scalar(select(func.max(Job.sequence))) or 0
+    job = Job(
+        id=new_id("job"),
+        sequence=last + 1,
+        queue=queue,
+        kind=kind,
+        arguments=arguments,
+        exclusive=exclusive,
+        state="queued",
+        actor=actor.person,
+        organisation=actor.organisation,
+        not_before=now,
+        created_at=now,
+    )
+    session.add(job)
+    session.flush()
+    return job
+
+
+def waiting(session: Session, queues: tuple[str, ...], now: datetime) -> bool:
+    """Whether anything might be there to take; asked without the write lock."""
+    return session.scalar(_takeable(queues, now).limit(1)) is not None
+
+
+def _takeable(queues: tuple[str, ...], now: datetime) -> Select[Job]:
+    """Queued, or running under a lease that ran out; oldest first."""
+    return (
+        select(Job)
+        .where(Job.queue.in_(queues), Job.state.in_(RUNNABLE), Job.not_before <= now)
+        .where(or_(Job.state == "queued", Job.leased_until < now))
+        .order_by(Job.sequence)
+    )
+
+
+def take(
+    session: Session, queues: tuple[str, ...], now: datetime, lease: timedelta
+) -> Taken | None:
+    """The oldest job that may run now: queued, or running under a lease that ran out."""
+    for job in session.scalars(_takeable(queues, now)):
+        if job.exclusive is not None and _blocked(session, job):
+            continue
+        job.state = "running"
+        job.attempts += 1
+        job.fence += 1
+        job.leased_until = now + lease
+        return Taken(
+            job.id, job.kind, dict(job.arguments), job.actor, job.organisation,
+            job.attempts, job.fence,
+        )  # fmt: skip
+    return None
+
+
+def _blocked(session: Session, job: Job) -> bool:
+    """Whether an earlier job of the same exclusive group isn't over yet."""
+    earlier = select(Job.id).where(
+        Job.exclusive == job.exclusive, Job.sequence < job.sequence, Job.state.in_(RUNNABLE)
+    )
+    return session.scalar(earlier.limit(1)) is not None
+
+
+def beat(
+    session: Session, taken: Taken, stage: str, share: float, now: datetime, lease: timedelta
+) -> None:
+    """Say that the work goes on, and how far it is (`share` of the stage, 0 to 1)."""
+    _change(
+        session,
+        taken,
+        stage=stage,
+        share=min(max(share, 0.0), 1.0),
+        leased_until=now + lease,
+    )
+
+
+def finish(session: Session, taken: Taken, result: dict[str, Any], now: datetime) -> None:
+    """End a job in the transaction that holds what it did."""
+    _change(session, taken, state="done", result=result, share=1.0, ended_at=now, stage="")
+
+
+def fail(session: Session, taken: Taken, problem: dict[str, Any], now: datetime) -> None:
+    """End a job that can't be done, with the problem that its asker gets to see."""
+    _change(session, taken, state="failed", problem=problem, ended_at=now, stage="")
+
+
+def again(session: Session, taken: Taken, now: datetime) -> None:
+    """Put a job back after a fault of ours, each time a little later."""
+    wait = timedelta(seconds=2**taken.attempt)
+    _change(session, taken, state="queued", not_before=now + wait, leased_until=None)
+
+
+def _change(session: Session, taken: Taken, **values: Any) -> None:
+    done = session.execute(
+        update(Job)
+        .where(Job.id == taken.id, Job.fence == taken.fence, Job.state == "running")
+        .values(**values)
+    )
+    if done.rowcount != 1:  # type: ignore[attr-defined]
+        raise LeaseLost("Another worker took this job over.")
+
+
+def describe(job: Job) -> dict[str, Any]:
+    """A job as its asker sees it."""
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "state": job.state,
+        "stage": job.stage,
+        "share": job.share,
+        "result": job.result,
+        "problem": job.problem,
+    }

@@ -1,0 +1,120 @@
+"""People, keys and the ledger: what administrators do and auditors look at."""
+
+from typing import Any
+
+from sqlalchemy import select
+
+from api.operations import ABSENT_THING, Work, found
+from api.problems import Problem
+from api.store import Job, Organisation, Stranger
+from keyvault import ledger as ledgers
+from policies import access
+from policies.access import Thing
+
+
+def enrol(work: Work, document: dict[str, Any], signatures: list[dict[str, Any]]) -> dict[str, Any]:
+    """Enrol a person, or change roles or keys: two administrators signed it (S16: roles apart)."""
+    work.demand("person.enrol")
+    if work.session.get(Organisation, str(document.get("organisation"))) is None:
+        raise Problem(
+            "incomplete",
+            "The enrolment names an organisation that isn't known here.",
+            "Add the organisation first: `schakel organisation add`.",
+        )
+    enrolled = work.vault.enrol(work.session.connection(), document, signatures, now=work.now)
+    return {
+        "person": enrolled.id,
+        "organisation": enrolled.organisation,
+        "roles": sorted(enrolled.roles),
+    }
+
+
+def people(work: Work) -> list[dict[str, Any]]:
+    """Everybody who is enrolled, and with which roles."""
+    work.demand("person.list")
+    return [
+        {
+            "person": enrolled.id,
+            "name": enrolled.name,
+            "organisation": enrolled.organisation,
+            "roles": sorted(enrolled.roles),
+        }
+        for enrolled in work.vault.people(work.session.connection())
+    ]
+
+
+def organisations(work: Work) -> list[Organisation]:
+    """The organisations known here."""
+    work.demand("dataset.read")
+    return list(work.session.scalars(select(Organisation).order_by(Organisation.id)))
+
+
+def keys(work: Work) -> list[dict[str, Any]]:
+    """Every key with purpose, owner, version and state; never a key byte."""
+    work.demand("keys.list")
+    return [
+        {
+            "id": key.id,
+            "purpose": key.purpose,
+            "owner": key.owner,
+            "version": key.version,
+            "state": key.state,
+            "role": key.role,
+            "created_at": key.created_at,
+        }
+        for key in work.vault.keys(work.session.connection())
+    ]
+
+
+def rotate_root(work: Work) -> dict[str, Any]:
+    """Rewrap every private half under a new root; no file is rewritten, no pseudonym changes."""
+    work.demand("keys.rotate")
+    version = work.vault.rotate_root(
+        work.session.connection(), now=work.now, actor=work.actor.person
+    )
+    return {"root_version": version}
+
+
+def finish_rotation(work: Work) -> None:
+    """Let go of the old root, in a transaction after the one that rewrapped everything."""
+    work.demand("keys.rotate")
+    work.vault.finish_rotation(work.session.connection(), now=work.now, actor=work.actor.person)
+
+
+def ledger_entries(work: Work, start: int, most: int) -> dict[str, Any]:
+    """A stretch of the ledger as it stands, leaves byte for byte, and the present checkpoint."""
+    work.demand("ledger.read")
+    connection = work.session.connection()
+    stored = ledgers.stored_entries(connection, start=start, stop=start + most)
+    return {
+        "entries": [
+            {"leaf": entry.leaf.decode(), "checkpoint": entry.checkpoint} for entry in stored
+        ],
+        "checkpoint": ledgers.latest_checkpoint(connection),
+    }
+
+
+def strangers(work: Work) -> list[dict[str, Any]]:
+    """Refusals of callers who never proved who they are, counted by day."""
+    work.demand("ledger.read")
+    return [
+        {"day": row.day, "type": row.type, "count": row.count}
+        for row in work.session.scalars(select(Stranger).order_by(Stranger.day, Stranger.type))
+    ]
+
+
+def job(work: Work, identifier: str) -> Job:
+    """A job, for those it belongs to."""
+    row = work.session.get(Job, identifier)
+    work.demand("job.read", Thing(organisation=row.organisation) if row else ABSENT_THING)
+    return found(row)  # type: ignore[no-any-return]
+
+
+def readable_jobs(work: Work) -> list[Job]:
+    """The jobs the actor may look at, newest first, a hundred at most."""
+    rows = work.session.scalars(select(Job).order_by(Job.sequence.desc()).limit(100))
+    return [
+        row
+        for row in rows
+        if access.refusal(work.actor, "job.read", Thing(organisation=row.organisation)) is None
+    ]

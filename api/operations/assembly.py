@@ -1,0 +1,159 @@
+"""From sealed payloads and links to the tables of a release: join, coarsen, choose one row a unit.
+
+Pure apart from what it is handed: Arrow tables in, Arrow tables out, subjects in place of people.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from linkage.datasets import Dataset
+from policies import coarsening
+from policies.coarsening import NOT_IN_SOURCE, Rule
+from policies.permits import PermittedDataset, Terms
+
+SUBJECT = "subject"
+EMPTY = pa.array([], pa.binary(16))
+
+
+@dataclass(frozen=True)
+class Source:
+    """One dataset of a release: what was delivered, whom it is about, what may leave."""
+
+    declared: Dataset
+    permitted: PermittedDataset
+    payload: pa.Table
+    links: pa.Table
+    rules: Mapping[str, Rule] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        declared: Dataset,
+        permitted: PermittedDataset,
+        period: str,
+        payload: pa.Table,
+        links: pa.Table,
+    ) -> "Source":
+        """With the rules of the permit, resolved for the period; by the name values leave under."""
+        rules = {
+            variable.as_: coarsening.parse_rule(variable.rule).resolve(period)
+            for variable in permitted.variables
+        }
+        return cls(declared, permitted, payload, links, rules)
+
+    def subjects(self, reference: str) -> Any:
+        """The subject that each payload row names by a reference; null where it names none."""
+        chosen = self.links.filter(pc.equal(self.links["reference"], reference))
+        places = pc.index_in(
+            self.payload["row_key"].combine_chunks(),
+            value_set=chosen["row_key"].combine_chunks(),
+        )
+        return chosen[SUBJECT].combine_chunks().take(places)
+
+    def coarsened(self, leaves_as: str) -> Any:
+        """A permitted variable's values, as coarse as the permit says."""
+        variable = next(item for item in self.permitted.variables if item.as_ == leaves_as)
+        kind = next(item.type for item in self.declared.variables if item.name == variable.name)
+        return self.rules[leaves_as].apply(self.payload[variable.name], kind)
+
+    def unit_type(self, reference: str) -> str:
+        """Kind of unit that a reference names."""
+        return next(item.unit_type for item in self.declared.references if item.name == reference)
+
+
+def key_table(sources: Sequence[Source], terms: Terms, universe: Sequence[str]) -> pa.Table:
+    """One row per unit of the universe: subject and the join keys, coarsened.
+
+    Where several rows say different things about a unit (it moved, a source is wrong), the first
+    dataset of the universe that says anything is heard, and in it the value said most often; of
+    two said equally often the one that sorts first, so that the same data give the same release.
+    """
+    heard = []
+    by_name = {source.permitted.id: source for source in sources}
+    for rank, name in enumerate(universe):
+        source = by_name[name]
+        subjects = source.subjects(terms.universe.reference)
+        columns = {
+            key: pc.cast(source.coarsened(key), pa.string())
+            if key in source.rules
+            else pa.nulls(len(subjects), pa.string())
+            for key in terms.join.keys
+        }
+        rows = pa.table({SUBJECT: subjects, **columns, "rank": np.full(len(subjects), rank)})
+        heard.append(rows.filter(pc.is_valid(rows[SUBJECT])))
+    said = pa.concat_tables(heard)
+    units = pc.unique(said[SUBJECT].combine_chunks())
+    units = units.take(pc.sort_indices(units.cast(pa.binary())))
+    columns = {
+        key: pc.fill_null(_most_said(said, key, units), NOT_IN_SOURCE) for key in terms.join.keys
+    }
+    return pa.table({SUBJECT: units, **columns})
+
+
+def _most_said(said: pa.Table, key: str, units: Any) -> Any:
+    """For each unit the value of the best-placed dataset that was said most often."""
+    counted = (
+        said.filter(pc.is_valid(said[key]))
+        .group_by([SUBJECT, "rank", key])
+        .aggregate([([], "count_all")])
+    )
+    ordered = counted.sort_by(
+        [("rank", "ascending"), ("count_all", "descending"), (key, "ascending")]
+    )
+    # index_in gives the first place of a subject, which is its best one
+    places = pc.index_in(units, value_set=ordered[SUBJECT].combine_chunks())
+    return ordered[key].combine_chunks().take(places)
+
+
+def restrict(units: pa.Table, only: Mapping[str, Sequence[str]]) -> pa.Table:
+    """Only the units whose keys have one of the values asked for."""
+    for key, values in only.items():
+        units = units.filter(pc.is_in(units[key], value_set=pa.array(values, pa.string())))
+    return units
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One dataset's table before pseudonyms: subject columns by reference, and values."""
+
+    subjects: Mapping[str, Any]
+    columns: Mapping[str, Any]
+    outside: int
+    """Rows left out because their unit isn't in the universe."""
+    repeated: int
+    """Rows left out because the unit has one already, where the dataset has one row per unit."""
+
+
+def dataset_rows(source: Source, terms: Terms, units: Any) -> Rows:
+    """A dataset's rows about the units of the release, without the keys (they're in `units`)."""
+    reference = terms.universe.reference
+    own = source.subjects(reference)
+    inside = pc.is_in(own, value_set=units)
+    chosen = np.flatnonzero(inside.to_numpy(zero_copy_only=False))
+    total = len(chosen)
+    if source.declared.shape == "unit":
+        # S35: one row per unit; a unit delivered twice is shown once
+        _, first = np.unique(_integers(own.take(pa.array(chosen))), return_index=True)
+        chosen = chosen[np.sort(first)]
+    rows = pa.array(chosen)
+    columns: dict[str, Any] = {}
+    for variable in source.permitted.variables:
+        if variable.as_ not in terms.join.keys:
+            columns |= coarsening.shown(variable.as_, source.coarsened(variable.as_).take(rows))
+    subjects = {
+        name: source.subjects(name).take(rows)
+        for name in {reference: 0, **dict.fromkeys(source.permitted.references)}
+    }
+    return Rows(subjects, columns, len(own) - total, total - len(chosen))
+
+
+def _integers(subjects: Any) -> Any:
+    """16-byte ids as a numpy array that sorts and compares fast."""
+    return np.frombuffer(subjects.cast(pa.binary(16)).buffers()[1], dtype="S16")[
+        subjects.offset : subjects.offset + len(subjects)
+    ]

@@ -1,0 +1,326 @@
+"""Applications and permits: what was asked, what people decided, what the vault sealed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+
+from api.operations import ABSENT_THING, Work, found, new_id
+from api.problems import Problem, refuse
+from api.store import Application, Dataset, Project
+from keyvault.errors import PermitAbsentError
+from linkage import datasets
+from policies import access, applications, coarsening, permits
+from policies.access import Thing
+from policies.applications import Command
+from policies.refusals import Refusal
+
+
+def _domain(row: Application) -> applications.Application:
+    return applications.Application(
+        id=row.id,
+        applicant=row.applicant,
+        state=row.state,  # type: ignore[arg-type]
+        document=row.document,
+        advice=row.advice and row.advice["document"],
+        approval=row.approval and row.approval["document"],
+    )
+
+
+def _thing(row: Application | None) -> Thing:
+    if row is None:
+        return ABSENT_THING
+    return Thing(row.state, members=frozenset({row.applicant}))
+
+
+def _step(
+    work: Work, identifier: str, action: str, command: Command
+) -> tuple[Application, applications.Event]:
+    """Check access, decide, apply; the row and the event come back."""
+    row = work.session.get(Application, identifier)
+    work.demand(action, _thing(row))
+    row = found(row)
+    outcome = applications.decide(
+        _domain(row), command, work.actor.person, work.actor.roles, work.now
+    )
+    if isinstance(outcome, Refusal):
+        refuse(outcome)
+    event = outcome[0]  # type: ignore[index]
+    after = applications.apply(_domain(row), event)
+    row.state = after.state
+    row.document = dict(after.document)
+    return row, event
+
+
+def draft(work: Work, document: dict[str, Any]) -> Application:
+    """Start a request. What it asks for may be incomplete until it is submitted."""
+    work.demand("application.create")
+    project = document.get("project")
+    if not isinstance(project, str) or not project:
+        raise Problem(
+            "incomplete",
+            "An application names its project.",
+            "Give it a `project`: a short name of small letters, digits and hyphens.",
+        )
+    standing = work.session.get(Project, project)
+    if standing is None:
+        work.session.add(Project(id=project, applicant=work.actor.person, created_at=work.now))
+    elif standing.applicant != work.actor.person:
+        raise Problem(
+            "already-there",
+            "This project name is taken.",
+            "Choose another name, or let the project's applicant ask for the extension.",
+        )
+    row = Application(
+        id=new_id("application"),
+        project=project,
+        applicant=work.actor.person,
+        state="draft",
+        document=permits.plain(document),
+        created_at=work.now,
+    )
+    work.session.add(row)
+    work.session.flush()
+    work.note("application.drafted", application=row.id, project=project)
+    return row
+
+
+def edit(work: Work, identifier: str, document: dict[str, Any]) -> Application:
+    """Replace a draft's text."""
+    row, _ = _step(work, identifier, "application.edit", Command("edit", permits.plain(document)))
+    work.note("application.edited", application=row.id, sha256=permits.sha256(row.document))
+    return row
+
+
+def submit(work: Work, identifier: str) -> Application:
+    """Hand a complete request in; it is checked against catalogue and minimum coarsening."""
+    row, _ = _step(work, identifier, "application.submit", Command("submit"))
+    asked = permits.Application.from_document(row.document)
+    row.document = asked.document()
+    _check_terms(work, asked)
+    work.note(
+        "application.submitted",
+        application=row.id,
+        project=row.project,
+        sha256=permits.sha256(row.document),
+    )
+    return row
+
+
+def _check_terms(work: Work, asked: permits.Application) -> None:
+    """Everything asked for exists, and nothing is finer than may ever leave (S05, S09–S11)."""
+    for entry in asked.datasets:
+        row = work.session.get(Dataset, entry.id)
+        if row is None:
+            raise Problem(
+                "unknown-dataset",
+                f"There is no dataset {entry.id}.",
+                "`schakel dataset list` shows what there is.",
+            )
+        declared = datasets.Dataset.from_mapping(row.declaration)
+        types = {variable.name: variable for variable in declared.variables}
+        for reference in entry.references:
+            if reference not in {known.name for known in declared.references}:
+                raise Problem(
+                    "unknown-dataset",
+                    f"Dataset {entry.id} has no reference {reference}.",
+                    f"`schakel dataset show {entry.id}` lists its references.",
+                )
+        for variable in entry.variables:
+            if variable.name not in types:
+                raise Problem(
+                    "unknown-dataset",
+                    f"Dataset {entry.id} has no variable {variable.name}.",
+                    f"`schakel dataset show {entry.id}` lists its variables.",
+                )
+            try:
+                rule = coarsening.parse_rule(variable.rule)
+                for period in entry.periods:
+                    rule.resolve(period)
+            except coarsening.RuleError as fault:
+                raise Problem(
+                    "incomplete",
+                    f"The rule for {variable.name} of {entry.id}: {fault}",
+                    "Correct the rule; README.md of policies lists the rules.",
+                ) from None
+            too_fine = coarsening.fault_against_minimum(types[variable.name].type, rule)
+            if too_fine is not None:
+                raise Problem(
+                    "finer-than-minimum",
+                    f"{variable.name} of {entry.id}: {too_fine}",
+                    "Ask for a coarser value; no permit goes below the minimum.",
+                )
+
+
+def withdraw(work: Work, identifier: str) -> Application:
+    """Take one's request back."""
+    row, _ = _step(work, identifier, "application.withdraw", Command("withdraw"))
+    work.note("application.withdrawn", application=row.id)
+    return row
+
+
+def advise(
+    work: Work, identifier: str, document: dict[str, Any], signature: dict[str, Any]
+) -> Application:
+    """The data protection officer's advice, signed by them (row S26)."""
+    _signed_by_actor(work, document, signature)
+    row, _ = _step(work, identifier, "application.advise", Command("advise", document))
+    row.advice = {"document": document, "signature": signature}
+    work.note(
+        "application.advised",
+        application=row.id,
+        opinion=document.get("opinion"),
+        sha256=permits.sha256(document),
+    )
+    return row
+
+
+def decide(
+    work: Work, identifier: str, document: dict[str, Any], signature: dict[str, Any]
+) -> Application:
+    """The director's decision; an approval makes the vault seal the permit (rows S26, S33)."""
+    _signed_by_actor(work, document, signature)
+    approving = document.get("decision") == "approved"
+    row, _ = _step(
+        work,
+        identifier,
+        "application.decide",
+        Command("approve" if approving else "refuse", document),
+    )
+    row.approval = {"document": document, "signature": signature}
+    work.note(
+        f"application.{row.state}",
+        application=row.id,
+        sha256=permits.sha256(document),
+    )
+    if approving:
+        row.permit = _seal_permit(work, row)
+    return row
+
+
+def _signed_by_actor(work: Work, document: dict[str, Any], signature: dict[str, Any]) -> None:
+    signer = work.vault.verify(work.session.connection(), document, signature)
+    if signer.id != work.actor.person or document.get("by") != work.actor.person:
+        raise Problem(
+            "signed-by-another",
+            "The signature is somebody else's.",
+            "Everybody signs with a key of their own, and sends it in themselves.",
+        )
+
+
+def _seal_permit(work: Work, row: Application) -> str:
+    asked = permits.Application.from_document(row.document)
+    terms = {
+        **asked.terms(),
+        "type": "permit",
+        "version": 1,
+        "id": new_id("permit"),
+        "application": row.id,
+        "scope": row.project,
+        "kind": "pseudonymised",
+        "conditions": [],
+    }
+    envelope = work.vault.seal_permit(
+        work.session.connection(),
+        terms,
+        application=row.document,
+        advice=found(row.advice),
+        approval=found(row.approval),
+        now=work.now,
+    )
+    work.vault.scope_keys(work.session.connection(), asked.project, now=work.now)
+    return str(envelope["permit"]["id"])
+
+
+def application(work: Work, identifier: str) -> Application:
+    """One request, for its applicant and those who judge."""
+    row = work.session.get(Application, identifier)
+    work.demand("application.read", _thing(row))
+    return found(row)  # type: ignore[no-any-return]
+
+
+def applications_of(work: Work) -> list[Application]:
+    """The requests that the actor may read, oldest first."""
+    rows = work.session.scalars(select(Application).order_by(Application.created_at))
+    return [
+        row for row in rows if access.refusal(work.actor, "application.read", _thing(row)) is None
+    ]
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A permit with the vault's signature, the state stored for it, and whose affair it is."""
+
+    permit: permits.Permit
+    state: str
+    signature: str
+    members: frozenset[str]
+
+    @property
+    def thing(self) -> Thing:
+        """How people stand to it."""
+        return Thing(self.state, members=self.members)
+
+
+def sealed_permit(work: Work, identifier: str) -> Sealed | None:
+    """A permit whose signature holds, whatever its state; None when there is none of that id."""
+    try:
+        envelope = work.vault.permit_envelope(work.session.connection(), identifier)
+    except PermitAbsentError:
+        return None
+    permit = permits.Permit.from_document(envelope["permit"])
+    project: Project = found(work.session.get(Project, permit.project))
+    recipients = {recipient.person for recipient in permit.recipients}
+    return Sealed(
+        permit,
+        permits.state(permit, envelope["state"], work.now),
+        envelope["signature"],
+        frozenset(recipients | {project.applicant}),
+    )
+
+
+def _demand_permit(work: Work, identifier: str, action: str) -> Sealed:
+    sealed = sealed_permit(work, identifier)
+    work.demand(action, sealed.thing if sealed else ABSENT_THING)
+    return found(sealed)  # type: ignore[no-any-return]
+
+
+def permit(work: Work, identifier: str) -> dict[str, Any]:
+    """The permit as it was sealed, and the state it is in."""
+    sealed = _demand_permit(work, identifier, "permit.read")
+    return {
+        "state": sealed.state,
+        "permit": sealed.permit.document(),
+        "signature": sealed.signature,
+    }
+
+
+def suspend(work: Work, identifier: str, reason: str) -> dict[str, Any]:
+    """Stop everything under a permit, at once."""
+    _demand_permit(work, identifier, "permit.suspend")
+    work.vault.suspend(work.session.connection(), identifier, now=work.now, actor=work.actor.person)
+    work.note("permit.reason", permit=identifier, sha256=permits.sha256({"reason": reason}))
+    return permit(work, identifier)
+
+
+def resume(work: Work, identifier: str) -> dict[str, Any]:
+    """Let work under a suspended permit go on."""
+    _demand_permit(work, identifier, "permit.resume")
+    work.vault.resume(work.session.connection(), identifier, now=work.now, actor=work.actor.person)
+    return permit(work, identifier)
+
+
+def describe(row: Application) -> dict[str, Any]:
+    """A request as its readers see it."""
+    return {
+        "id": row.id,
+        "project": row.project,
+        "applicant": row.applicant,
+        "state": row.state,
+        "sha256": permits.sha256(row.document),
+        "document": row.document,
+        "advice": row.advice,
+        "decision": row.approval,
+        "permit": row.permit,
+        "next_step": applications.NEXT_STEP[row.state],  # type: ignore[index]
+    }

@@ -1,0 +1,352 @@
+"""Routes: find out who asks, call one operation, render what it gives."""
+
+from typing import Annotated, Any
+from urllib.parse import parse_qsl
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import StreamingResponse
+
+from api import auth, jobs, schemas, store
+from api.operations import administration, deliveries, projects, releases
+from api.problems import Problem
+from api.service import Service
+from api.store import Delivery
+from policies.access import Actor
+
+router = APIRouter()
+
+
+def the_service(request: Request) -> Service:
+    """The service behind this app."""
+    service: Service = request.app.state.service
+    return service
+
+
+def the_actor(request: Request) -> Actor:
+    """Who sends this request; without a good token nobody gets further."""
+    who: Actor = request.app.state.actor(request)
+    return who
+
+
+OfService = Annotated[Service, Depends(the_service)]
+By = Annotated[Actor, Depends(the_actor)]
+
+
+# -- open to everybody -----------------------------------------------------------------------------
+
+
+@router.get("/health", tags=["open"], summary="Whether the service answers")
+def health(service: OfService) -> dict[str, Any]:
+    """Says nothing about what is inside."""
+    return {"status": "ok" if store.healthy(service.engine) else "failing"}
+
+
+@router.get("/keys", tags=["open"], summary="Public keys")
+def keys(service: OfService) -> dict[str, Any]:
+    """The age recipient for uploads, and the keys that verify tokens, receipts and the ledger."""
+    with store.reading(service.engine) as session:
+        return {
+            "issuer": service.settings.issuer,
+            **service.vault.public_keys(session.connection()),
+        }
+
+
+@router.post("/token", tags=["open"], summary="An access token for a client assertion")
+async def token(request: Request, service: OfService) -> dict[str, Any]:
+    """RFC 7523 `private_key_jwt`; the token lives ten minutes."""
+    body = await request.body()
+    form = dict(parse_qsl(body[:16384].decode("utf-8", "replace")))
+    now = service.clock.now()
+    try:
+        with store.writing(service.engine) as session:
+            return auth.issue_token(session, service.vault, service.settings, form, now)
+    except Problem as problem:
+        with store.writing(service.engine) as session:
+            auth.count_stranger(session, problem.type, now)
+        raise
+
+
+# -- organisations and people ----------------------------------------------------------------------
+
+
+@router.post("/organisations", status_code=201, tags=["people"], summary="Add an organisation")
+def add_organisation(
+    body: schemas.NewOrganisation, service: OfService, actor: By
+) -> dict[str, Any]:
+    """Administrators only."""
+    with service.work(actor) as work:
+        row = deliveries.add_organisation(work, body.id, body.name)
+        return {"id": row.id, "name": row.name}
+
+
+@router.get("/organisations", tags=["people"], summary="The organisations known here")
+def list_organisations(service: OfService, actor: By) -> list[dict[str, Any]]:
+    """Everybody enrolled may look."""
+    with service.look(actor) as work:
+        return [{"id": row.id, "name": row.name} for row in administration.organisations(work)]
+
+
+@router.post("/people", status_code=201, tags=["people"], summary="Enrol a person")
+def enrol(body: schemas.Enrolment, service: OfService, actor: By) -> dict[str, Any]:
+    """With two administrators' signatures; the vault checks them back to the founders."""
+    with service.work(actor) as work:
+        return administration.enrol(work, body.document, body.signatures)
+
+
+@router.get("/people", tags=["people"], summary="Who is enrolled")
+def people(service: OfService, actor: By) -> list[dict[str, Any]]:
+    """For the office's staff."""
+    with service.look(actor) as work:
+        return administration.people(work)
+
+
+@router.get("/people/me", tags=["people"], summary="Who I am here")
+def me(actor: By) -> dict[str, Any]:
+    """The person behind the token, with organisation and roles."""
+    return {
+        "person": actor.person,
+        "organisation": actor.organisation,
+        "roles": sorted(actor.roles),
+    }
+
+
+# -- datasets and deliveries -----------------------------------------------------------------------
+
+
+@router.post("/datasets", status_code=201, tags=["datasets"], summary="Declare a dataset")
+def add_dataset(body: dict[str, Any], service: OfService, actor: By) -> dict[str, Any]:
+    """The declaration as JSON; see README.md of linkage for its words."""
+    with service.work(actor) as work:
+        return deliveries.add_dataset(work, body).declaration
+
+
+@router.get("/datasets", tags=["datasets"], summary="The catalogue")
+def list_datasets(service: OfService, actor: By) -> list[dict[str, Any]]:
+    """Declarations, which hold no data."""
+    with service.look(actor) as work:
+        return [row.declaration for row in deliveries.list_datasets(work)]
+
+
+@router.get("/datasets/{dataset}", tags=["datasets"], summary="One dataset's declaration")
+def show_dataset(dataset: str, service: OfService, actor: By) -> dict[str, Any]:
+    """Variables, roles, references, code lists."""
+    with service.look(actor) as work:
+        return deliveries.dataset(work, dataset).declaration
+
+
+def _delivery(row: Delivery) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "dataset": row.dataset,
+        "period": row.period,
+        "state": row.state,
+        "bytes": row.length,
+        "offset": row.offset,
+        "rows": row.rows,
+        "receipt": row.receipt,
+        "report": row.report,
+    }
+
+
+@router.get("/deliveries", tags=["deliveries"], summary="Deliveries")
+def list_deliveries(service: OfService, actor: By) -> list[dict[str, Any]]:
+    """A holder sees its own organisation's, staff see all; nobody sees a row of data."""
+    with service.look(actor) as work:
+        return [_delivery(row) for row in deliveries.deliveries(work)]
+
+
+@router.get("/deliveries/{delivery}", tags=["deliveries"], summary="One delivery")
+def show_delivery(delivery: str, service: OfService, actor: By) -> dict[str, Any]:
+    """State, receipt and fault report (by row, variable and reason, never a value)."""
+    with service.look(actor) as work:
+        return _delivery(deliveries.delivery(work, delivery))
+
+
+# -- applications and permits ----------------------------------------------------------------------
+
+
+@router.post("/applications", status_code=201, tags=["applications"], summary="Draft a request")
+def draft(body: dict[str, Any], service: OfService, actor: By) -> dict[str, Any]:
+    """The application's document as JSON."""
+    with service.work(actor) as work:
+        return projects.describe(projects.draft(work, body))
+
+
+@router.get("/applications", tags=["applications"], summary="Requests")
+def list_applications(service: OfService, actor: By) -> list[dict[str, Any]]:
+    """One's own; those who judge see all."""
+    with service.look(actor) as work:
+        return [projects.describe(row) for row in projects.applications_of(work)]
+
+
+@router.get("/applications/{application}", tags=["applications"], summary="One request")
+def show_application(application: str, service: OfService, actor: By) -> dict[str, Any]:
+    """Its text, state, advice and decision."""
+    with service.look(actor) as work:
+        return projects.describe(projects.application(work, application))
+
+
+@router.put("/applications/{application}", tags=["applications"], summary="Rewrite a draft")
+def edit(application: str, body: dict[str, Any], service: OfService, actor: By) -> dict[str, Any]:
+    """Only while it is a draft."""
+    with service.work(actor) as work:
+        return projects.describe(projects.edit(work, application, body))
+
+
+@router.post("/applications/{application}/submit", tags=["applications"], summary="Hand it in")
+def submit(application: str, service: OfService, actor: By) -> dict[str, Any]:
+    """Checked against catalogue and minimum coarsening first."""
+    with service.work(actor) as work:
+        return projects.describe(projects.submit(work, application))
+
+
+@router.post("/applications/{application}/withdraw", tags=["applications"], summary="Withdraw it")
+def withdraw(application: str, service: OfService, actor: By) -> dict[str, Any]:
+    """Before it has been decided."""
+    with service.work(actor) as work:
+        return projects.describe(projects.withdraw(work, application))
+
+
+@router.post("/applications/{application}/advice", tags=["applications"], summary="Advise")
+def advise(application: str, body: schemas.Signed, service: OfService, actor: By) -> dict[str, Any]:
+    """The data protection officer's signed advice."""
+    with service.work(actor) as work:
+        return projects.describe(projects.advise(work, application, body.document, body.signature))
+
+
+@router.post("/applications/{application}/decision", tags=["applications"], summary="Decide")
+def decide(application: str, body: schemas.Signed, service: OfService, actor: By) -> dict[str, Any]:
+    """The director's signed decision; an approval seals the permit."""
+    with service.work(actor) as work:
+        return projects.describe(projects.decide(work, application, body.document, body.signature))
+
+
+@router.get("/permits/{permit}", tags=["permits"], summary="A permit as it was sealed")
+def show_permit(permit: str, service: OfService, actor: By) -> dict[str, Any]:
+    """Document, signature and present state."""
+    with service.look(actor) as work:
+        return projects.permit(work, permit)
+
+
+@router.post("/permits/{permit}/suspend", tags=["permits"], summary="Suspend a permit")
+def suspend(permit: str, body: schemas.Reason, service: OfService, actor: By) -> dict[str, Any]:
+    """Everything under it stops at once."""
+    with service.work(actor) as work:
+        return projects.suspend(work, permit, body.reason)
+
+
+@router.post("/permits/{permit}/resume", tags=["permits"], summary="End a suspension")
+def resume(permit: str, service: OfService, actor: By) -> dict[str, Any]:
+    """The director's."""
+    with service.work(actor) as work:
+        return projects.resume(work, permit)
+
+
+# -- releases --------------------------------------------------------------------------------------
+
+
+@router.post("/releases", status_code=202, tags=["releases"], summary="Build a release")
+def build(body: schemas.ReleaseRequest, service: OfService, actor: By) -> dict[str, Any]:
+    """Links what isn't linked yet, then builds and tests the package, in the background."""
+    with service.work(actor) as work:
+        return releases.describe(work, releases.request(work, body.model_dump()))
+
+
+@router.get("/releases", tags=["releases"], summary="Releases")
+def list_releases(service: OfService, actor: By) -> list[dict[str, Any]]:
+    """A project's members see its own, staff see all."""
+    with service.look(actor) as work:
+        return releases.releases(work)
+
+
+@router.get("/releases/{release}", tags=["releases"], summary="One release")
+def show_release(release: str, service: OfService, actor: By) -> dict[str, Any]:
+    """State, disclosure report, and the refusal's reason if it was refused."""
+    with service.look(actor) as work:
+        return releases.release(work, release)
+
+
+@router.post("/releases/{release}/clearance", tags=["releases"], summary="Clear a release")
+def clear(release: str, body: schemas.Signed, service: OfService, actor: By) -> dict[str, Any]:
+    """Signed by a second statistician."""
+    with service.work(actor) as work:
+        return releases.describe(work, releases.clear(work, release, body.document, body.signature))
+
+
+@router.post("/releases/{release}/withdraw", tags=["releases"], summary="Withdraw a release")
+def withdraw_release(
+    release: str, body: schemas.Reason, service: OfService, actor: By
+) -> dict[str, Any]:
+    """Nobody can download it from now on."""
+    with service.work(actor) as work:
+        return releases.describe(work, releases.withdraw(work, release, body.reason))
+
+
+@router.get(
+    "/releases/{release}/package",
+    tags=["releases"],
+    summary="Download",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/age": {}}}},
+)
+def download(release: str, service: OfService, actor: By) -> Response:
+    """The recipient's own age envelope; the permit is checked at this moment."""
+    with service.work(actor) as work:
+        envelope = releases.download(work, release)
+    data = service.objects.get(envelope.name, envelope.sha256)
+    return Response(
+        data,
+        media_type="application/age",
+        headers={
+            "Content-Disposition": f'attachment; filename="{release}.tar.age"',
+            "Cache-Control": "no-store",
+        },
+    )
+
+
+# -- keys, ledger, jobs ----------------------------------------------------------------------------
+
+
+@router.get("/vault/keys", tags=["keys"], summary="Which keys live, and since when")
+def list_keys(service: OfService, actor: By) -> list[dict[str, Any]]:
+    """Never a key byte."""
+    with service.look(actor) as work:
+        return administration.keys(work)
+
+
+@router.post("/vault/root", tags=["keys"], summary="Rotate the root key")
+def rotate_root(service: OfService, actor: By) -> dict[str, Any]:
+    """While the service runs; no file is rewritten and no pseudonym changes."""
+    with service.work(actor) as work:
+        rotated = administration.rotate_root(work)
+    with service.work(actor) as work:
+        administration.finish_rotation(work)
+    return rotated
+
+
+@router.get("/ledger", tags=["ledger"], summary="Ledger entries and the present checkpoint")
+def ledger(service: OfService, actor: By, start: int = 0, most: int = 1000) -> dict[str, Any]:
+    """Leaves byte for byte, each with its checkpoint, so that anybody can verify them offline."""
+    with service.look(actor) as work:
+        return administration.ledger_entries(work, max(start, 0), min(max(most, 1), 10000))
+
+
+@router.get("/ledger/strangers", tags=["ledger"], summary="Refusals of unknown callers, counted")
+def strangers(service: OfService, actor: By) -> list[dict[str, Any]]:
+    """By day and type."""
+    with service.look(actor) as work:
+        return administration.strangers(work)
+
+
+@router.get("/jobs", tags=["jobs"], summary="Jobs")
+def list_jobs(service: OfService, actor: By) -> list[dict[str, Any]]:
+    """Work in the background, newest first."""
+    with service.look(actor) as work:
+        return [jobs.describe(row) for row in administration.readable_jobs(work)]
+
+
+@router.get("/jobs/{job}", tags=["jobs"], summary="One job")
+def show_job(job: str, service: OfService, actor: By) -> dict[str, Any]:
+    """State, stage, how far it is, and what became of it."""
+    with service.look(actor) as work:
+        return jobs.describe(administration.job(work, job))

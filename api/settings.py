@@ -1,0 +1,56 @@
+"""What an operator may set; everything has a default that works on one machine."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+@dataclass(frozen=True)
+class Clock:
+    """The time that everything is decided by. `shift` lets a rehearsal live in another year."""
+
+    shift: timedelta = timedelta(0)
+
+    def now(self) -> datetime:
+        """The present moment, aware and in UTC."""
+        return datetime.now(UTC) + self.shift
+
+
+class Settings(BaseSettings):
+    """Read from the environment (`SCHAKEL_DATA=…`), never from a file of the working folder."""
+
+    model_config = SettingsConfigDict(env_prefix="SCHAKEL_", frozen=True)
+
+    data: Path = Path("var/schakel")
+    """Database, objects and (with file custody) the root key live below it."""
+    host: str = "127.0.0.1"
+    port: int = 8470
+    issuer: str = "https://schakel.invalid"
+    """Who signs tokens and receipts; also the audience that client assertions name."""
+    time_zone: str = "Europe/Brussels"
+    """Where clocks and reference dates are taken."""
+    longest_upload: int = 64 * 2**30
+    """Bytes of one encrypted delivery at most."""
+    token_seconds: int = 600
+    lease_seconds: int = 60
+    """How long a worker may stay silent before another takes its job over."""
+    behind_proxy: bool = False
+    certificate: Path | None = None
+    certificate_key: Path | None = None
+
+    @property
+    def database(self) -> str:
+        """URL of the service's own database."""
+        return f"sqlite:///{self.data / 'schakel.sqlite'}"
+
+    @property
+    def objects(self) -> Path:
+        """Folder of stored objects: ciphertext all of it."""
+        return self.data / "objects"
+
+    @property
+    def root_key(self) -> Path:
+        """File custody's root key, beside and not inside what gets backed up as data."""
+        return self.data / "keys" / "root.json"

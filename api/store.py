@@ -1,0 +1,270 @@
+"""The service's own tables, and the engine they live on.
+
+Keys, enrolments, permits and the ledger are the vault's tables (`keyvault.tables`), in the same
+database, so that a change and the ledger entry that tells of it are one transaction.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pysqlite3.dbapi2 as sqlite
+from sqlalchemy import (
+    JSON,
+    Engine,
+    ForeignKey,
+    Index,
+    String,
+    UniqueConstraint,
+    create_engine,
+    event,
+    text,
+)
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.types import DateTime, TypeDecorator
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware moments in UTC; SQLite forgets time zones, so they are put back."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        """Refuse a naive moment: nobody can say when it was."""
+        if value is not None and value.tzinfo is None:
+            raise ValueError("a moment without time zone can't be stored")
+        return value.astimezone(UTC).replace(tzinfo=None) if value else value
+
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        """What was stored is UTC."""
+        return value.replace(tzinfo=UTC) if value else value
+
+
+class Base(DeclarativeBase):
+    """Tables of the service."""
+
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON}  # noqa: RUF012
+
+
+class Organisation(Base):
+    """A holder, a research institution or the office itself."""
+
+    __tablename__ = "organisation"
+    id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    name: Mapped[str] = mapped_column(String(400))
+    added_at: Mapped[datetime]
+
+
+class Dataset(Base):
+    """A catalogue entry: the declaration as the holder wrote it."""
+
+    __tablename__ = "dataset"
+    id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    organisation: Mapped[str] = mapped_column(ForeignKey("organisation.id"))
+    declaration: Mapped[dict[str, Any]]
+    added_at: Mapped[datetime]
+
+
+class StoredObject(Base):
+    """An object that is meant to be there, with the hash that it must have when it is read."""
+
+    __tablename__ = "stored_object"
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64))
+    kind: Mapped[str] = mapped_column(String(32))
+    key: Mapped[str | None] = mapped_column(String(40))
+    """The vault's key row that it is sealed under; none for what is encrypted to a person."""
+
+
+class Delivery(Base):
+    """One extract of a dataset for one reference period, from its first byte on."""
+
+    __tablename__ = "delivery"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    dataset: Mapped[str] = mapped_column(ForeignKey("dataset.id"))
+    organisation: Mapped[str] = mapped_column(ForeignKey("organisation.id"))
+    period: Mapped[str] = mapped_column(String(10))
+    state: Mapped[str] = mapped_column(String(12))
+    person: Mapped[str] = mapped_column(String(63))
+    declared_sha256: Mapped[str] = mapped_column(String(64))
+    length: Mapped[int]
+    offset: Mapped[int] = mapped_column(default=0)
+    upload: Mapped[str | None] = mapped_column(String(32))
+    """Object that holds the ciphertext as it came in, until intake has done its work."""
+    receipt: Mapped[dict[str, Any] | None]
+    report: Mapped[dict[str, Any] | None]
+    """The fault report: by row, variable and reason, never a value."""
+    rows: Mapped[int | None]
+    identifiers: Mapped[str | None] = mapped_column(ForeignKey("stored_object.name"))
+    payload: Mapped[str | None] = mapped_column(ForeignKey("stored_object.name"))
+    created_at: Mapped[datetime]
+    __table_args__ = (Index("delivery_of_dataset", "dataset", "period"),)
+
+
+class Application(Base):
+    """A request and what was decided on it; `policies.applications` says how it moves."""
+
+    __tablename__ = "application"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project: Mapped[str] = mapped_column(String(63), index=True)
+    applicant: Mapped[str] = mapped_column(String(63))
+    state: Mapped[str] = mapped_column(String(12))
+    document: Mapped[dict[str, Any]]
+    advice: Mapped[dict[str, Any] | None]
+    """Document and signature."""
+    approval: Mapped[dict[str, Any] | None]
+    """Document and signature."""
+    permit: Mapped[str | None] = mapped_column(String(63))
+    created_at: Mapped[datetime]
+
+
+class Project(Base):
+    """A research project: its first applicant's, and nobody else's to take over."""
+
+    __tablename__ = "project"
+    id: Mapped[str] = mapped_column(String(63), primary_key=True)
+    applicant: Mapped[str] = mapped_column(String(63))
+    created_at: Mapped[datetime]
+
+
+class Admission(Base):
+    """A delivery admitted to a scope's spine: segment, links and what must be reviewed."""
+
+    __tablename__ = "admission"
+    scope: Mapped[str] = mapped_column(String(63), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    """Version of the spine that this admission made; two workers can't make the same one."""
+    delivery: Mapped[str] = mapped_column(ForeignKey("delivery.id"))
+    records: Mapped[str] = mapped_column(ForeignKey("stored_object.name"))
+    seen: Mapped[str] = mapped_column(ForeignKey("stored_object.name"))
+    links: Mapped[str] = mapped_column(ForeignKey("stored_object.name"))
+    review: Mapped[str] = mapped_column(ForeignKey("stored_object.name"))
+    quality: Mapped[dict[str, Any]]
+    admitted_at: Mapped[datetime]
+    __table_args__ = (UniqueConstraint("scope", "delivery"),)
+
+
+class Release(Base):
+    """One package under one permit for one period."""
+
+    __tablename__ = "release"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    project: Mapped[str] = mapped_column(String(63), index=True)
+    permit: Mapped[str] = mapped_column(String(63))
+    state: Mapped[str] = mapped_column(String(12))
+    """building, built, refused, cleared or withdrawn."""
+    request: Mapped[dict[str, Any]]
+    builder: Mapped[str] = mapped_column(String(63))
+    report: Mapped[dict[str, Any] | None]
+    refusal: Mapped[dict[str, Any] | None]
+    manifest_sha256: Mapped[str | None] = mapped_column(String(64))
+    package: Mapped[str | None] = mapped_column(ForeignKey("stored_object.name"))
+    profile: Mapped[str | None] = mapped_column(ForeignKey("stored_object.name"))
+    """Which unit was shown with which keys: what later releases are tested together with."""
+    history: Mapped[dict[str, Any] | None]
+    """The earlier releases that the disclosure test looked at."""
+    clearance: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime]
+    cleared_at: Mapped[datetime | None]
+
+
+class Envelope(Base):
+    """A cleared package, encrypted to one recipient."""
+
+    __tablename__ = "envelope"
+    release: Mapped[str] = mapped_column(ForeignKey("release.id"), primary_key=True)
+    person: Mapped[str] = mapped_column(String(63), primary_key=True)
+    object: Mapped[str] = mapped_column(ForeignKey("stored_object.name"))
+
+
+class Job(Base):
+    """Work to be done by a worker; arguments are ids and counts, never personal data."""
+
+    __tablename__ = "job"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    sequence: Mapped[int] = mapped_column(unique=True)
+    queue: Mapped[str] = mapped_column(String(16), index=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    arguments: Mapped[dict[str, Any]]
+    exclusive: Mapped[str | None] = mapped_column(String(80))
+    """At most one job of a value runs at a time (one scope's spine, say)."""
+    state: Mapped[str] = mapped_column(String(12), index=True)
+    actor: Mapped[str] = mapped_column(String(63))
+    organisation: Mapped[str] = mapped_column(String(63))
+    attempts: Mapped[int] = mapped_column(default=0)
+    fence: Mapped[int] = mapped_column(default=0)
+    """Grows with every take-over, so that a paused worker can't finish what another has."""
+    leased_until: Mapped[datetime | None]
+    not_before: Mapped[datetime]
+    stage: Mapped[str] = mapped_column(String(80), default="")
+    share: Mapped[float] = mapped_column(default=0.0)
+    result: Mapped[dict[str, Any] | None]
+    problem: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+
+class UsedAssertion(Base):
+    """A client assertion that bought a token already; it can't buy another."""
+
+    __tablename__ = "used_assertion"
+    used: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """Hash of subject and `jti`."""
+    expires_at: Mapped[datetime]
+
+
+class Stranger(Base):
+    """Refusals of callers who never proved who they are: counted, not listed."""
+
+    __tablename__ = "stranger"
+    day: Mapped[str] = mapped_column(String(10), primary_key=True)
+    type: Mapped[str] = mapped_column(String(63), primary_key=True)
+    count: Mapped[int]
+
+
+def connect(url: str) -> Engine:
+    """The engine; writers queue up for SQLite's one write lock instead of failing."""
+    engine = create_engine(url, module=sqlite)
+
+    @event.listens_for(engine, "connect")
+    def _durable(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            "busy_timeout=30000",
+            "secure_delete=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        reading = connection.get_execution_options().get("read_only", False)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Session]:
+    """One transaction that may change things; an error takes all of it back."""
+    with Session(engine, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Session]:
+    """One consistent look; never waits for a writer."""
+    with Session(engine.execution_options(read_only=True), expire_on_commit=False) as session:
+        yield session
+        session.rollback()
+
+
+def healthy(engine: Engine) -> bool:
+    """Whether the database answers."""
+    with engine.execution_options(read_only=True).connect() as connection:
+        return bool(connection.execute(text("SELECT 1")).scalar_one() == 1)

@@ -1,0 +1,311 @@
+"""Uploads by tus 1.0 (creation, checksum): existing clients work, ours too.
+
+The protocol is ours because the server libraries fsync nothing. What arrives is ciphertext that
+this process can't read; the first bytes decide, and a plaintext upload leaves no byte on the disk.
+Bytes are durable before their offset is acknowledged; offsets never go back.
+"""
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from api import auth, store
+from api.objects import Growing
+from api.operations import deliveries
+from api.operations.deliveries import MAGIC_LENGTH, plaintext_problem, wrong_offset
+from api.problems import Problem
+from api.service import Service
+from api.store import Delivery
+from policies.access import Actor
+
+router = APIRouter(tags=["uploads"])
+
+TUS = {"Tus-Resumable": "1.0.0"}
+ABILITIES = {
+    **TUS,
+    "Tus-Version": "1.0.0",
+    "Tus-Extension": "creation,checksum",
+    "Tus-Checksum-Algorithm": "sha256,sha1",
+}
+PIECE = 1 << 20
+
+
+@router.options("/uploads", status_code=204, summary="What this tus server can do")
+def abilities(request: Request) -> Response:
+    """Version, extensions and largest size (tus: OPTIONS)."""
+    service: Service = request.app.state.service
+    return Response(
+        status_code=204,
+        headers={**ABILITIES, "Tus-Max-Size": str(service.settings.longest_upload)},
+    )
+
+
+def _speaks_tus(request: Request) -> None:
+    if request.headers.get("tus-resumable") != "1.0.0":
+        raise Problem(
+            "tus-version",
+            "Uploads are tus 1.0.0.",
+            "Send the header Tus-Resumable: 1.0.0; `schakel upload` and any tus client do.",
+        )
+
+
+def _number(request: Request, header: str) -> int:
+    text = request.headers.get(header, "")
+    if not text.isdecimal():
+        raise Problem(
+            "bad-request", f"The header {header} has to be a number.", "Use a tus client."
+        )
+    return int(text)
+
+
+def _metadata(text: str) -> dict[str, str]:
+    """tus: comma-separated `key base64value` pairs."""
+    try:
+        pairs = (item.split() for item in text.split(",") if item.strip())
+        return {
+            pair[0]: base64.b64decode(pair[1], validate=True).decode() if pair[1:] else ""
+            for pair in pairs
+        }
+    except (binascii.Error, UnicodeDecodeError):
+        raise Problem(
+            "bad-request",
+            "The header Upload-Metadata can't be read.",
+            "Each value is base64 of UTF-8 text (tus 1.0, creation).",
+        ) from None
+
+
+@router.post("/uploads", status_code=201, summary="Open an upload (tus creation)")
+def create(request: Request) -> Response:
+    """Metadata: dataset, period, mode (`new`), sha256 of the whole ciphertext."""
+    service: Service = request.app.state.service
+    actor = request.app.state.actor(request)
+    _speaks_tus(request)
+    metadata = _metadata(request.headers.get("upload-metadata", ""))
+    missing = [name for name in ("dataset", "period", "sha256") if not metadata.get(name)]
+    if missing:
+        raise Problem(
+            "bad-request",
+            f"Upload-Metadata lacks {', '.join(missing)}.",
+            "Name dataset, period, mode and the SHA-256 of the encrypted file.",
+        )
+    if metadata.get("mode", "new") != "new":
+        raise Problem(
+            "bad-request", "Only deliveries of mode new are taken.", "Leave the mode out."
+        )
+    with service.work(actor) as work:
+        delivery = deliveries.create_upload(
+            work,
+            metadata["dataset"],
+            metadata["period"],
+            metadata["sha256"].lower(),
+            _number(request, "upload-length"),
+            service.settings.longest_upload,
+        )
+    return Response(status_code=201, headers={**TUS, "Location": f"/uploads/{delivery.id}"})
+
+
+@router.head("/uploads/{delivery}", summary="Where an upload stands")
+def offset(request: Request, delivery: str) -> Response:
+    """tus: the offset from which to go on."""
+    service: Service = request.app.state.service
+    actor = request.app.state.actor(request)
+    _speaks_tus(request)
+    with service.look(actor) as work:
+        row = deliveries.upload(work, delivery)
+        headers = {"Upload-Offset": str(row.offset), "Upload-Length": str(row.length)}
+    _finish_if_complete(service, actor, row)
+    return Response(status_code=200, headers={**TUS, **headers, "Cache-Control": "no-store"})
+
+
+def _checksum(request: Request) -> tuple[Any, bytes] | None:
+    text = request.headers.get("upload-checksum")
+    if text is None:
+        return None
+    name, _, digest = text.partition(" ")
+    if name not in ("sha256", "sha1"):
+        raise Problem(
+            "bad-request", "This checksum algorithm isn't known.", "Use sha256 (or sha1)."
+        )
+    try:
+        expected = base64.b64decode(digest, validate=True)
+    except binascii.Error:
+        raise Problem("bad-request", "The checksum is not base64.", "Use a tus client.") from None
+    return hashlib.new(name, usedforsecurity=False), expected
+
+
+@router.patch("/uploads/{delivery}", status_code=204, summary="Send bytes")
+async def append(request: Request, delivery: str) -> Response:
+    """tus: bytes from an offset on. What arrived before a broken line stays."""
+    service: Service = request.app.state.service
+    actor = await run_in_threadpool(request.app.state.actor, request)
+    _speaks_tus(request)
+    if request.headers.get("content-type") != "application/offset+octet-stream":
+        raise Problem(
+            "wrong-media-type",
+            "An upload's bytes are application/offset+octet-stream.",
+            "Use a tus client, or `schakel upload`.",
+        )
+    start, checksum = _number(request, "upload-offset"), _checksum(request)
+    busy: set[str] = request.app.state.busy_uploads
+    if delivery in busy:
+        raise Problem(
+            "upload-busy",
+            "Another request is writing to this upload.",
+            "Wait until it has ended, ask for the offset (HEAD) and go on from there.",
+        )
+    busy.add(delivery)
+    try:
+        reached = await _receive(service, actor, request, delivery, start, checksum)
+    finally:
+        busy.discard(delivery)
+    return Response(status_code=204, headers={**TUS, "Upload-Offset": str(reached)})
+
+
+async def _receive(
+    service: Service,
+    actor: Actor,
+    request: Request,
+    delivery: str,
+    start: int,
+    checksum: tuple[Any, bytes] | None,
+) -> int:
+    name, length = await run_in_threadpool(_opened, service, actor, delivery, start)
+    file = await run_in_threadpool(service.objects.append, name, start)
+    try:
+        try:
+            await _write_body(request, file, start, length, checksum)
+        except ClientDisconnect:
+            if checksum is not None:  # the rest never came, so the checksum can't hold
+                file.cut(start)
+        except Problem as problem:
+            file.cut(start)
+            await run_in_threadpool(service.note_refusal, actor, problem, delivery=delivery)
+            raise
+        reached = await run_in_threadpool(file.sync)
+    finally:
+        await run_in_threadpool(file.close)
+    await run_in_threadpool(_acknowledge, service, actor, delivery, start, reached)
+    return reached
+
+
+def _opened(service: Service, actor: Actor, delivery: str, start: int) -> tuple[str, int]:
+    with service.look(actor) as work:
+        row = deliveries.upload(work, delivery, "upload.append")
+        if row.offset != start:
+            raise wrong_offset(row.offset)
+        return str(row.upload), row.length
+
+
+async def _write_body(
+    request: Request,
+    file: Growing,
+    start: int,
+    length: int,
+    checksum: tuple[Any, bytes] | None,
+) -> None:
+    """Write pieces as they come; the first bytes are looked at before any is kept."""
+    first = file.start(MAGIC_LENGTH) if 0 < start < MAGIC_LENGTH else b""
+    undecided = start < MAGIC_LENGTH
+    room, held = length - start, bytearray()
+    digest = checksum[0] if checksum else None
+
+    async def keep(data: bytes) -> None:
+        if digest is not None:
+            digest.update(data)
+        await run_in_threadpool(file.write, data)
+
+    async for piece in _pieces(request):
+        room -= len(piece)
+        if room < 0:
+            raise Problem(
+                "too-large",
+                "More bytes came than the upload was declared with.",
+                "Declare the length of the encrypted file (Upload-Length).",
+            )
+        if undecided:
+            held += piece
+            refused = plaintext_problem(bytes(first + held)[:MAGIC_LENGTH])
+            if refused is not None:
+                raise refused
+            undecided = len(first) + len(held) < MAGIC_LENGTH
+            if undecided:
+                continue
+            piece, held = bytes(held), bytearray()
+        await keep(piece)
+    if held:
+        await keep(bytes(held))
+    if checksum is not None and digest is not None and digest.digest() != checksum[1]:
+        raise Problem(
+            "checksum-mismatch",
+            "The bytes of this request arrived damaged and were not kept.",
+            "Send them again from the same offset.",
+        )
+
+
+async def _pieces(request: Request) -> Any:
+    """The body in pieces of a mebibyte or so: fewer trips to the disk."""
+    held = bytearray()
+    try:
+        async for data in request.stream():
+            held += data
+            if len(held) >= PIECE:
+                yield bytes(held)
+                held.clear()
+    except ClientDisconnect:
+        if held:
+            yield bytes(held)
+        raise
+    if held:
+        yield bytes(held)
+
+
+def _acknowledge(service: Service, actor: Actor, delivery: str, start: int, reached: int) -> None:
+    with service.work(actor) as work:
+        row = deliveries.advance_upload(work, delivery, start, reached)
+    _finish_if_complete(service, actor, row)
+
+
+def _finish_if_complete(service: Service, actor: Actor, row: Delivery) -> None:
+    """Everything is there: compare hashes and give the receipt.
+
+    Asked at every HEAD too, for the case that the process was killed between the two.
+    """
+    if row.state != "uploading" or row.offset < row.length:
+        return
+    sha256 = service.objects.sha256(str(row.upload))
+    with service.work(actor) as work:
+        row = deliveries.finish_upload(work, row.id, sha256)
+    if row.state == "rejected":
+        raise Problem(
+            "ciphertext-mismatch",
+            "All bytes came in, but they are not the ones that were declared.",
+            "Upload the encrypted file again; encrypting anew gives another file and another hash.",
+        )
+
+
+def actor_of(service: Service) -> Callable[[Request], Actor]:
+    """What finds out who sends a request; refusals of strangers are counted."""
+
+    def find(request: Request) -> Actor:
+        now = service.clock.now()
+        try:
+            with store.reading(service.engine) as session:
+                return auth.actor(
+                    session,
+                    service.vault,
+                    service.settings,
+                    request.headers.get("authorization"),
+                    now,
+                )
+        except Problem as problem:
+            with store.writing(service.engine) as session:
+                auth.count_stranger(session, problem.type, now)
+            raise
+
+    return find

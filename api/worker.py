@@ -1,0 +1,217 @@
+"""A worker: takes jobs from the queues of its roles and does them, one at a time.
+
+The heavy part of a job reads and computes outside any write transaction; then one short transaction
+records the results, ends the job and writes the ledger. Killing a worker at any moment loses
+nothing: the lease runs out, another attempt begins, and orphaned objects are swept.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from sqlalchemy import select
+
+from api import jobs, store
+from api.jobs import LeaseLost, Taken
+from api.operations import Work, deliveries, linkage, releases
+from api.problems import Problem
+from api.service import Service, as_problem
+from api.settings import Clock, Settings
+from api.store import StoredObject
+from policies.access import Actor
+
+log = logging.getLogger("schakel")
+
+QUEUES = ("intake", "linkage", "release")
+PAUSE = 0.1
+BEAT = 1.0
+ORPHAN_AGE = 3600.0
+
+
+class Worker:
+    """Does the jobs of some queues, with the role keys that its vault opens."""
+
+    def __init__(self, service: Service, queues: tuple[str, ...] = QUEUES) -> None:
+        self._service = service
+        self._queues = queues
+        self._lease = timedelta(seconds=service.settings.lease_seconds)
+        self._kinds: dict[str, Callable[[Taken], None]] = {
+            "intake": self._intake,
+            "link": self._link,
+            "build": self._build,
+            "envelopes": self._envelopes,
+        }
+
+    def run(self, wanted: Callable[[], bool]) -> None:
+        """Work as long as it is wanted."""
+        self.sweep()
+        while wanted():
+            if not self.step():
+                time.sleep(PAUSE)
+
+    def step(self) -> bool:
+        """Do one job, if there is one; whether there was."""
+        service = self._service
+        with store.reading(service.engine) as session:
+            if not jobs.waiting(session, self._queues, service.clock.now()):
+                return False
+        with store.writing(service.engine) as session:
+            taken = jobs.take(session, self._queues, service.clock.now(), self._lease)
+        if taken is None:
+            return False
+        with self._beating(taken):
+            self._attempt(taken)
+        return True
+
+    def _attempt(self, taken: Taken) -> None:
+        service = self._service
+        try:
+            self._kinds[taken.kind](taken)
+        except LeaseLost:
+            log.warning("job %s was taken over", taken.id)
+        except Exception as error:
+            problem = as_problem(error)
+            log.warning("job %s (%s): %s", taken.id, taken.kind, type(error).__name__)
+            if problem is None and taken.attempt < jobs.MOST_ATTEMPTS:
+                with store.writing(service.engine) as session:
+                    jobs.again(session, taken, service.clock.now())
+                return
+            self._failed(taken, problem or FAULT)
+
+    def _failed(self, taken: Taken, problem: Problem) -> None:
+        """End the job with its problem, and whatever it was about with it."""
+        with self._work(taken) as work:
+            if taken.kind == "intake":
+                deliveries.unusable(work, taken.arguments["delivery"], problem)
+            if taken.kind in ("link", "build"):
+                releases.refuse(work, taken.arguments["release"], problem)
+            jobs.fail(work.session, taken, problem.document(), work.now)
+
+    @contextmanager
+    def _work(self, taken: Taken) -> Iterator[Work]:
+        service = self._service
+        actor = Actor(taken.actor, taken.organisation, frozenset())
+        with store.writing(service.engine) as session:
+            yield Work(session, service.vault, service.objects, actor, service.clock.now())
+
+    @contextmanager
+    def _beating(self, taken: Taken) -> Iterator[None]:
+        """Renew the lease from a thread of its own: a long computation doesn't look dead."""
+        over = threading.Event()
+        self._progress: tuple[str, float] = ("", 0.0)
+
+        def beats() -> None:
+            while not over.wait(BEAT):
+                try:
+                    with store.writing(self._service.engine) as session:
+                        now = self._service.clock.now()
+                        jobs.beat(session, taken, *self._progress, now, self._lease)
+                except LeaseLost:
+                    return
+                except Exception as error:
+                    log.warning("beat of job %s: %s", taken.id, type(error).__name__)
+
+        thread = threading.Thread(target=beats, name="beat", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _tell(self, stage: str, share: float) -> None:
+        self._progress = (stage, share)
+
+    def _intake(self, taken: Taken) -> None:
+        service, identifier = self._service, taken.arguments["delivery"]
+        with self._work(taken) as work:
+            if not deliveries.start_checking(work, identifier):
+                jobs.finish(work.session, taken, {}, work.now)
+                return
+        made = deliveries.take_in(
+            service.engine, service.vault, service.objects, identifier, self._tell
+        )
+        with self._work(taken) as work:
+            delivery = deliveries.record_intake(work, identifier, made)
+            leftover = deliveries.release_upload(work, identifier)
+            result = {"delivery": identifier, "state": delivery.state, "rows": delivery.rows}
+            jobs.finish(work.session, taken, result, work.now)
+        if leftover is not None:
+            service.objects.delete(leftover)
+
+    def _link(self, taken: Taken) -> None:
+        service, arguments = self._service, taken.arguments
+        made = linkage.admit(
+            service.engine,
+            service.vault,
+            service.objects,
+            arguments["permit"],
+            arguments["delivery"],
+            service.clock.now(),
+            self._tell,
+        )
+        with self._work(taken) as work:
+            if made is not None:
+                linkage.record_admission(work, made)
+            jobs.finish(work.session, taken, made.quality if made else {}, work.now)
+
+    def _build(self, taken: Taken) -> None:
+        service, release = self._service, taken.arguments["release"]
+        made = releases.build(
+            service.engine,
+            service.vault,
+            service.objects,
+            release,
+            service.clock.now(),
+            self._tell,
+        )
+        with self._work(taken) as work:
+            if made is not None:
+                releases.record_build(work, release, made)
+            jobs.finish(work.session, taken, {"release": release}, work.now)
+
+    def _envelopes(self, taken: Taken) -> None:
+        service, release = self._service, taken.arguments["release"]
+        made = releases.seal_envelopes(
+            service.engine,
+            service.vault,
+            service.objects,
+            release,
+            service.clock.now(),
+            self._tell,
+        )
+        with self._work(taken) as work:
+            releases.record_envelopes(work, release, made)
+            jobs.finish(work.session, taken, {"release": release}, work.now)
+
+    def sweep(self) -> None:
+        """Remove objects that no row refers to: left by a crash between writing and committing."""
+        service = self._service
+        with store.reading(service.engine) as session:
+            meant = set(session.scalars(select(StoredObject.name)))
+            meant |= set(deliveries.uploads_under_way(session))
+        for name, changed in service.objects.names():
+            if name not in meant and time.time() - changed > ORPHAN_AGE:
+                service.objects.sweep(name)
+
+
+FAULT = Problem(
+    "fault",
+    "This could not be done, and trying again didn't help. Nothing was changed.",
+    "Ask the office to look at its worker's log; the job's id is what they need.",
+)
+
+
+def main(settings: Settings, clock: Clock, parent: int | None = None) -> None:
+    """A worker process; it ends when the process that started it is gone."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
+    worker = Worker(Service.open(settings, clock))
+
+    def wanted() -> bool:
+        return parent is None or os.getppid() == parent
+
+    worker.run(wanted)
