@@ -211,7 +211,7 @@ def build(
         ) from None
     progress("pseudonymise", 0.6)
     tables = _pseudonymised(engine, vault, release, permit, sources, shown, rows, now)
-    findings = {name: found for name, table in tables.items() if (found := scanner.scan(table))}
+    findings = {name: listed for name, table in tables.items() if (listed := scanner.scan(table))}
     if findings:
         raise Problem(
             "identifiers-found",
