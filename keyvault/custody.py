@@ -11,7 +11,6 @@ import fcntl
 import json
 import os
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,11 +72,14 @@ class FileCustody:
         """Make the file with version 1; CustodyError when something is there already."""
         path = Path(path)
         try:
-            _write(path, {1: Root(os.urandom(32))}, last=1, new=True)
+            with _locked(path):
+                _write(path, {1: Root(os.urandom(32))}, last=1, new=True)
         except FileExistsError:
             raise CustodyError(
                 f"{path} exists already; open it, or move it away if it isn't in use."
             ) from None
+        except OSError as error:
+            raise CustodyError(f"{path} can't be made: {error.strerror}.") from None
         return cls(path)
 
     @classmethod
@@ -169,7 +171,7 @@ def _read(path: Path) -> tuple[dict[int, Root], int]:
 
 
 def _write(path: Path, roots: dict[int, Root], *, last: int, new: bool = False) -> None:
-    """Put the file in place whole and durably; a `new` one never replaces another."""
+    """Put the file in place whole and durably, under the lock; a `new` one replaces no other."""
     held = {
         "type": "schakel-root",
         "version": 1,
@@ -177,18 +179,20 @@ def _write(path: Path, roots: dict[int, Root], *, last: int, new: bool = False) 
         "last": last,
         "roots": {str(number): to_base64url(reveal(root)) for number, root in roots.items()},
     }
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
+    draft = path.with_name(f".{path.name}.draft")
+    draft.unlink(missing_ok=True)  # of a process that was killed here
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "w") as file:
             json.dump(held, file, indent=1)
             file.flush()
             os.fsync(file.fileno())
         if new:
-            os.link(name, path)  # unlike a rename this fails when the file exists
+            os.link(draft, path)  # unlike a rename this fails when the file exists
         else:
-            Path(name).replace(path)
+            draft.replace(path)
     finally:
-        Path(name).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
     _sync_folder(path.parent)
 
 

@@ -42,6 +42,7 @@ from keyvault.signing import (
 _KIND = re.compile(r"[a-z][a-z-]{0,39}(\.[a-z][a-z-]{0,39})?")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _OPAQUE = re.compile(r"[\x21-\x7e]{0,200}")
+_SIZE = re.compile(r"0|[1-9][0-9]{0,17}")
 _PERSONAL = re.compile(r"\d([ .\-/]?\d){10}")  # the eleven digits of a national number
 
 
@@ -290,7 +291,7 @@ def read_checkpoint(note: str, verifiers: Iterable[str]) -> Checkpoint:
                 raise LedgerError("The checkpoint's signature doesn't hold.") from None
             signed = True
     lines = text.split("\n")
-    sound = separator and signed and len(lines) > 3 and lines[1].isdecimal()
+    sound = separator and signed and len(lines) > 3 and _SIZE.fullmatch(lines[1])
     if not sound or lines[0] not in {name for name, _ in keys}:
         raise LedgerError("This is no checkpoint signed by that ledger; check which key it names.")
     return Checkpoint(lines[0], int(lines[1]), _from_base64(lines[2]))
@@ -459,8 +460,14 @@ def read_export(lines: Iterable[str]) -> Iterator[Stored]:
 
 
 def _entry(position: int, leaf: bytes, checkpoint: str) -> Entry:
-    held = json.loads(leaf)
-    return Entry(position, held["at"], held["kind"], held["actor"], held["facts"], leaf, checkpoint)
+    try:
+        held = read_canonical(leaf)
+        said = (held["at"], held["kind"], held["actor"], held["facts"])
+    except (SignatureError, KeyError):
+        raise LedgerError(
+            f"Entry {position} is no ledger entry any more; run `schakel ledger verify`."
+        ) from None
+    return Entry(position, *said, leaf, checkpoint)
 
 
 # Checking
@@ -551,10 +558,12 @@ class _Check:
     def finish(self) -> list[Problem]:
         """What can only be said at the end, and all that was found."""
         size = self.frontier.size
-        promised = max(self._outside, default=0)
-        missing = set(range(max(size, promised, self._highest + 1)))
-        for position in sorted(missing - self._claimed):
-            self._found("removed", position, f"Entry {position} is missing.")
+        end = max(size, *self._outside, self._highest + 1)
+        before = -1
+        for claimed in sorted({*self._claimed, end}):
+            if claimed > before + 1:
+                self._found("removed", before + 1, _missing(before + 1, claimed - 1))
+            before = claimed
         if not self._broken and self._vouched < size:
             self._found(
                 "unsigned",
@@ -594,6 +603,12 @@ class _Check:
             )
             return
         self._vouched = size
+
+
+def _missing(first: int, last: int) -> str:
+    if first == last:
+        return f"Entry {first} is missing."
+    return f"Entries {first} to {last} are missing."
 
 
 def _claimed_position(leaf: bytes) -> int | None:

@@ -13,6 +13,7 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -41,21 +42,20 @@ def from_base64url(text: str) -> bytes:
 
 def canonical(document: Mapping[str, Any]) -> bytes:
     """Canonical JSON of a document; SignatureError when it can't be one."""
-    try:
+    # Raised outside the handler: the library's message holds the value, and must not be carried on.
+    with suppress(rfc8785.CanonicalizationError, RecursionError, UnicodeEncodeError):
         return rfc8785.dumps(dict(document))
-    except (rfc8785.CanonicalizationError, RecursionError, UnicodeEncodeError):
-        raise SignatureError(
-            "The document holds something that JSON can't; use texts, whole numbers up to 2^53, "
-            "lists and objects."
-        ) from None
+    raise SignatureError(
+        "The document holds something that JSON can't; use texts, whole numbers up to 2^53, lists "
+        "and objects."
+    )
 
 
 def read_canonical(data: bytes) -> dict[str, Any]:
     """A document from its canonical bytes; SignatureError for any other spelling."""
-    try:
+    document = None
+    with suppress(ValueError, RecursionError):
         document = json.loads(data)
-    except (ValueError, RecursionError):
-        document = None
     if not isinstance(document, dict) or canonical(document) != data:
         raise SignatureError("These bytes are not a canonical JSON document (RFC 8785).")
     return document

@@ -155,7 +155,10 @@ def _lock(conn: Connection) -> int:
     """Wait for any other rotation to end; the active version."""
     active = tables.root.c.state == "active"
     conn.execute(update(tables.root).where(active).values(state="active"))
-    return int(conn.execute(select(tables.root.c.version).where(active)).scalar_one())
+    version = conn.scalar(select(tables.root.c.version).where(active))
+    if version is None:
+        raise KeyringError("This database has no keys yet; found the vault (`schakel init`).")
+    return int(version)
 
 
 def _referred(conn: Connection) -> set[int]:
