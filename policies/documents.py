@@ -1,0 +1,240 @@
+"""How a release's documents look: data dictionary, disclosure report, README.
+
+Pages stand alone (no script, no other file), mark the language of every text, and say in words what
+the picture shows. Every text that comes from outside is escaped.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from itertools import pairwise
+from typing import Any
+
+from policies.coarsening import LANGUAGES, MISSING_CODES, OBSERVED, STATUS, Language
+
+_STYLE = """
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+  color: #1b1b1b; background: #fff; }
+table { border-collapse: collapse; width: 100%; margin: 1rem 0 2rem; }
+th, td { border-bottom: 1px solid #767676; padding: .4rem .6rem; text-align: left;
+  vertical-align: top; }
+caption { text-align: left; font-weight: 600; padding: .4rem 0; }
+code { overflow-wrap: anywhere; }
+details { margin: .3rem 0; }
+svg { max-width: 100%; height: auto; }
+"""
+
+
+def _page(title: str, body: Iterable[str]) -> str:
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<h1>{escape(title)}</h1>\n" + "\n".join(body) + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of cells that are HTML already."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in header)
+    body = "\n".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table>\n<caption>{escape(caption)}</caption>\n<tr>{head}</tr>\n{body}\n</table>"
+
+
+def _texts(texts: Mapping[str, str]) -> str:
+    """The same text in each language there is, each marked with its own."""
+    return "<br>".join(
+        f'<span lang="{escape(lang)}">{escape(texts[lang])}</span>'
+        for lang in (*LANGUAGES, *sorted(set(texts) - set(LANGUAGES)))
+        if lang in texts
+    )
+
+
+def _code_list(codes: Mapping[str, Mapping[str, str]]) -> str:
+    if not codes:
+        return ""
+    rows = "".join(
+        f"<dt><code>{escape(code)}</code></dt><dd>{_texts(texts)}</dd>"
+        for code, texts in sorted(codes.items())
+    )
+    return f"<details><summary>{len(codes)} codes</summary><dl>{rows}</dl></details>"
+
+
+def dictionary_page(dictionary: Mapping[str, Any]) -> str:
+    """The data dictionary (as `dictionary.json` has it) to read."""
+    body = [f"<p>{_texts(dictionary['title'])}</p>"]
+    for table in dictionary["tables"]:
+        rows = [
+            (
+                f"<code>{escape(item['name'])}</code><br>{escape(item['type'])}",
+                f"status of <code>{escape(item['status_of'])}</code>"
+                if "status_of" in item
+                else _texts(item["title"]),
+                escape(" ".join(filter(None, item.get("source", {}).values()))),
+                _texts(item.get("rule", {})) + _code_list(item["codes"]),
+            )
+            for item in table["variables"]
+        ]
+        header = ("Column", "Title", "Source dataset and variable", "Coarsening and codes")
+        body.append(_table(f"Table {table['name']}, {table['rows']} rows", header, rows))
+    missing = [
+        (f"<code>{escape(code)}</code>", _texts(texts))
+        for code, texts in dictionary["missing"].items()
+    ]
+    body.append(_table("Why a value is missing", ("Code", "Meaning"), missing))
+    body.append(
+        "<p>A column of text holds the code itself. A column of numbers is empty there, and the "
+        f"column with the same name and <code>{STATUS}</code> holds the code.</p>"
+        f"<p>Places: {escape(dictionary['classifications'])}.</p>"
+    )
+    return _page("Data dictionary", body)
+
+
+_SUMMARY: Mapping[Language, str] = {
+    "en": "Every combination of known values is shared by at least {smallest} {units}.",
+    "nl": "Elke combinatie van bekende waarden wordt gedeeld door minstens {smallest} {units}.",
+    "fr": "Chaque combinaison de valeurs connues est partagée par au moins {smallest} {units}.",
+    "de": "Jede Kombination bekannter Werte wird von mindestens {smallest} {units} geteilt.",
+}
+_UNITS: Mapping[str, Mapping[Language, str]] = {
+    "person": {"en": "persons", "nl": "personen", "fr": "personnes", "de": "Personen"},
+    "household": {"en": "households", "nl": "huishoudens", "fr": "ménages", "de": "Haushalten"},
+    "enterprise": {
+        "en": "enterprises",
+        "nl": "ondernemingen",
+        "fr": "entreprises",
+        "de": "Unternehmen",
+    },
+}
+
+
+def report_page(report: Mapping[str, Any], title: Mapping[str, str]) -> str:
+    """The disclosure report (as `report.json` has it) to read, with one picture."""
+    scenario, hidden = report["scenario"], report["suppressed"]
+    smallest = min(report["this_release"]["smallest_cell"], report["all_releases"]["smallest_cell"])
+    names = _UNITS.get(report["unit_type"], dict.fromkeys(LANGUAGES, report["unit_type"]))
+    said: dict[str, str] = {
+        lang: _SUMMARY[lang].format(smallest=smallest, units=names[lang]) for lang in LANGUAGES
+    }
+    known = [
+        f"{key} (changes)" if key in scenario["changing"] else key for key in scenario["known"]
+    ]
+    values = ", ".join(f"{key}: {number}" for key, number in sorted(hidden["values"].items()))
+    facts = [
+        ("Threshold k", report["k"]),
+        (f"Units ({report['unit_type']})", report["units"]),
+        ("Releases looked at, this one included", report["releases"]),
+        ("Smallest combination, this release", report["this_release"]["smallest_cell"]),
+        ("Smallest combination, all releases together", report["all_releases"]["smallest_cell"]),
+        ("Units with a value withheld", f"{hidden['units']} ({hidden['share']:.1%})"),
+        ("Allowed share", f"{hidden['limit']:.1%}"),
+        ("Values withheld", values or "none"),
+        ("Known to the intruder", ", ".join(known)),
+        ("Moments at which changing values are known", scenario["moments"]),
+        ("Sensitive", ", ".join(scenario["sensitive"]) or "none named"),
+        ("Identifiers found by the scanner", report["scanner"]["findings"]),
+    ]
+    body = [
+        f"<p>{_texts(title)}</p>",
+        f"<p><strong>{_texts(said)}</strong></p>",
+        _picture(report),
+        _table("Figures", ("", ""), [(escape(str(a)), escape(str(b))) for a, b in facts]),
+    ]
+    return _page("Disclosure report", body)
+
+
+def _bins(k: int) -> list[tuple[str, int, int]]:
+    """Classes of cell size: (label, from, to)."""
+    edges = [1, k, 2 * k, 4 * k, 8 * k, 16 * k]
+    inner = [(f"{low}–{high - 1}", low, high - 1) for low, high in pairwise(edges)]
+    return [*inner, (f"{edges[-1]} or more", edges[-1], 2**62)]
+
+
+def _picture(report: Mapping[str, Any]) -> str:
+    """How many combinations have how many units, as an inline SVG with its text alternative."""
+    bins = _bins(report["k"])
+    series = [
+        (name, [_count(report[part]["sizes"], low, high) for _, low, high in bins], colour)
+        for name, part, colour in (
+            ("this release", "this_release", "#1d5fa8"),
+            ("all releases together", "all_releases", "#b4570a"),
+        )
+    ]
+    top = max([1, *(number for _, numbers, _ in series for number in numbers)])
+    bars = []
+    for place, (name, numbers, colour) in enumerate(series):
+        for index, number in enumerate(numbers):
+            x, height = 60 + index * 100 + place * 36, round(180 * number / top)
+            bars.append(
+                f'<rect x="{x}" y="{220 - height}" width="32" height="{height}" fill="{colour}"/>'
+                f'<text x="{x + 16}" y="{214 - height}" text-anchor="middle">{number}</text>'
+            )
+        bars.append(
+            f'<rect x="{60 + place * 180}" y="4" width="12" height="12" fill="{colour}"/>'
+            f'<text x="{78 + place * 180}" y="15">{name}</text>'
+        )
+    for index, (label, _, _) in enumerate(bins):
+        bars.append(f'<text x="{94 + index * 100}" y="240" text-anchor="middle">{label}</text>')
+    sentences = [
+        f"{name}: "
+        + ", ".join(f"{n} with {b[0]} units" for n, b in zip(numbers, bins, strict=True))
+        for name, numbers, _ in series
+    ]
+    return (
+        '<svg role="img" aria-labelledby="picture-title picture-text" viewBox="0 0 680 270" '
+        'font-family="system-ui, sans-serif" font-size="12">\n'
+        '<title id="picture-title">Combinations of known values by the units that share them'
+        f'</title>\n<desc id="picture-text">{escape("; ".join(sentences))}.</desc>\n'
+        + "\n".join(bars)
+        + '\n<line x1="50" y1="220" x2="670" y2="220" stroke="#1b1b1b"/>'
+        + '\n<line x1="152" y1="26" x2="152" y2="224" stroke="#1b1b1b" stroke-dasharray="4 3"/>'
+        + f'\n<text x="156" y="36">k = {report["k"]}</text>'
+        + '\n<text x="360" y="262" text-anchor="middle">units that share a combination</text>'
+        + "\n</svg>"
+    )
+
+
+def _count(sizes: Mapping[str, int], low: int, high: int) -> int:
+    return sum(number for size, number in sizes.items() if low <= int(size) <= high)
+
+
+def readme(
+    tables: Mapping[str, tuple[int, int]], title: Mapping[str, str], project: str, period: str
+) -> str:
+    """What a researcher reads first; `tables` gives rows and columns by table."""
+    name = title.get("en") or next(iter(title.values()), project)
+    listed = "\n".join(
+        f"- `data/{table}.parquet` (and `.csv`): {rows} rows, {columns} columns"
+        for table, (rows, columns) in tables.items()
+    )
+    codes = "\n".join(f"- `{code}`: {texts['en']}" for code, texts in MISSING_CODES.items())
+    return f"""# {" ".join(name.split())}, {period}
+
+Pseudonymised data for project `{project}`. They are for the people named in its permit, for the
+purpose named there, and for nobody else.
+
+{listed}
+
+Open them with pandas or R:
+
+    pandas.read_parquet("data/units.parquet")
+    arrow::read_parquet("data/units.parquet")
+
+The column `unit` is a pseudonym. It is the same in every table and every release of this project,
+and means nothing in any other. `dictionary.html` (or `.json`) says what each column is, where it
+comes from and how it was coarsened; `report.html` says how it was tested that nobody stands out.
+
+## Missing values
+
+A value is never missing without a reason:
+
+{codes}
+
+A column of text holds the code itself. A column of numbers is empty there, and the column with the
+same name and `{STATUS}` holds the code, or `{OBSERVED}`. Suppressed values are not missing at
+random: they come from small groups and from others that were added to hide them.
+
+## Is it complete
+
+`manifest.json` lists every file with its size and SHA-256; `manifest.sig` is the service's
+signature over it. Don't try to find out who somebody is, and don't pass the files on.
+"""
