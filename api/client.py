@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,12 +18,14 @@ from typing import Any, BinaryIO
 
 import httpx
 import pyrage
-from policies.releases import extract
 
 from api.auth import ASSERTION_TYPE
 from api.profiles import Profile, private_key
 from api.settings import Clock
+from keyvault.errors import SignatureError
+from keyvault.signing import verify_receipt
 from keyvault.tokens import sign_assertion
+from policies import releases
 
 PIECE = 1 << 20
 REQUEST_PIECE = 8 << 20
@@ -89,6 +91,10 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the connection."""
         self._http.close()
 
     # -- talking ----------------------------------------------------------------------------------
@@ -319,7 +325,7 @@ class Client:
         """Fetch the envelope, open it here, check it against the signed manifest, unpack it."""
         opened = self.fetch(release, read_identities(identity), progress)
         out.mkdir(parents=True, exist_ok=True)
-        return extract(opened, out)
+        return releases.extract(opened, out)
 
     def fetch(self, release: str, identities: list[Any], progress: Progress = silent) -> bytes:
         """The package's archive, opened and verified; nothing is written."""
@@ -333,9 +339,40 @@ class Client:
             for piece in response.iter_bytes(PIECE):
                 sealed += piece
                 progress("downloading", len(sealed), total)
-        archive = pyrage.decrypt(bytes(sealed), identities)
-        verify_manifest(archive, self.public())
+        archive = _open(bytes(sealed), identities)
+        _check_package(releases.contents(archive), self.public()["receipt"])
         return archive
+
+
+def _open(sealed: bytes, identities: list[Any]) -> bytes:
+    try:
+        return bytes(pyrage.decrypt(sealed, identities))
+    except pyrage.DecryptError:
+        raise PackageFault(
+            "The envelope doesn't open with this identity. It was sealed to the recipient that the "
+            "permit names for you; use the identity that belongs to it."
+        ) from None
+
+
+def _check_package(files: Mapping[str, bytes], keys: list[str]) -> None:
+    """Every file is the one in the manifest, and the manifest is the service's."""
+    faults = releases.faults(files)
+    if not faults:
+        manifest = json.loads(files[releases.MANIFEST])
+        signature = json.loads(files.get(releases.SIGNATURE, b"{}"))
+        try:
+            key = next((key for key in keys if key == signature.get("key")), "")
+            verify_receipt({**manifest, "signature": signature}, key)
+        except SignatureError as fault:
+            faults = [str(fault)]
+    if faults:
+        raise PackageFault(
+            f"The package is not as it left the service: {'; '.join(faults)}. Download it again."
+        )
+
+
+class PackageFault(Exception):  # noqa: N818 - what is wrong with it
+    """A downloaded package can't be opened or isn't the one that was signed."""
 
 
 def read_identities(file: Path) -> list[Any]:

@@ -1,6 +1,6 @@
 """Alembic's entry: the service's own tables and the vault's, in one database."""
 
-from typing import Any
+from typing import Any, Literal
 
 from alembic import context
 
@@ -11,7 +11,7 @@ config = context.config
 METADATA = [store.Base.metadata, tables.metadata]
 
 
-def _render(kind: str, item: Any, _context: Any) -> str | bool:
+def _render(kind: str, item: Any, _context: Any) -> str | Literal[False]:
     """A migration outlives the classes of today: moments are plain DateTime in it."""
     return "sa.DateTime()" if kind == "type" and isinstance(item, store.UtcDateTime) else False
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from linkage.spine import Segment, Spine
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
@@ -23,6 +22,7 @@ from keyvault.vault import Vault
 from linkage import engine as linking
 from linkage import extracts
 from linkage.datasets import Dataset as Declaration
+from linkage.spine import Segment, Spine
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,10 @@ The worker's half opens payload and links with the release role's key, and never
 number. A release that doesn't pass is refused with the smallest cells; nothing of it is kept.
 """
 
+import hashlib
 import io
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyrage
+import rfc8785
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
@@ -25,6 +29,7 @@ from api.operations.projects import sealed_permit
 from api.problems import Problem
 from api.store import (
     Admission,
+    Application,
     Dataset,
     Delivery,
     Envelope,
@@ -35,13 +40,13 @@ from api.store import (
     writing,
 )
 from keyvault.keyring import RoleKeys, stored_key
-from keyvault.sealing import open_bytes
+from keyvault.sealing import open_bytes, seal_bytes, write_table
 from keyvault.vault import Vault
 from linkage.datasets import Dataset as Declaration
-from policies import PolicyError, access, cumulative, permits, scanner
+from policies import PolicyError, access, coarsening, cumulative, permits, scanner
 from policies import releases as packages
 from policies.access import Thing
-from policies.cumulative import Displayed
+from policies.cumulative import Displayed, Suppression
 from policies.permits import Permit
 
 
@@ -194,39 +199,72 @@ def build(
         earlier = _received(session, permit.project)
         history = [_displayed(session, objects, role, row) for row in earlier]
         sealer = vault.sealer(connection)
-    progress("join and coarsen", 0.3)
+        title = found(session.get(Application, permit.application)).document["title"]
+    progress("join, coarsen and test", 0.3)
     try:
         units = assembly.key_table(sources, permit, release.request["universe"])
         units = assembly.restrict(units, release.request["only"])
-        shown, tested = _tested(release, permit, sources, units, history)
+        tested = _tested(release, permit, sources, units, history)
+        inside = tested.displayed.table["unit"].combine_chunks()
         rows = {
-            source.permitted.id: assembly.dataset_rows(
-                source, permit, shown.table["unit"].combine_chunks()
-            )
-            for source in sources
+            source.permitted.id: assembly.dataset_rows(source, permit, inside) for source in sources
         }
+        progress("pseudonymise", 0.6)
+        shown = tested.displayed
+        tables = _pseudonymised(engine, vault, release, permit, sources, shown, rows, now)
+        _refuse_identifiers(tables)
+        progress("pack", 0.8)
+        report = packages.report(
+            unit_type=permit.unit_type, scenario=permit.scenario, suppression=tested, findings={}
+        )
+        files = _packed(release, permit, sources, tables, report, title)
     except PolicyError as fault:
         raise Problem(
             "unmappable", str(fault), "The holder corrects its extract, or the permit its rule."
         ) from None
-    progress("pseudonymise", 0.6)
-    tables = _pseudonymised(engine, vault, release, permit, sources, shown, rows, now)
-    findings = {name: listed for name, table in tables.items() if (listed := scanner.scan(table))}
+    files = _signed(engine, vault, files)
+    key, sealed = sealer.new_key("release", "package", identifier)
+    archive = seal_bytes(packages.archive(files), key, f"package|{identifier}|1")
+    package = Stored(*objects.put(archive), sealed)
+    key, sealed = sealer.new_key("release", "profile", identifier)
+    profile_table = write_table(tested.displayed.to_table(), key, f"profile|{identifier}|1")
+    return Built(
+        package=package,
+        profile=Stored(*objects.put(profile_table), sealed),
+        manifest_sha256=hashlib.sha256(files[packages.MANIFEST]).hexdigest(),
+        report={"summary": _summary(report, rows), "disclosure": report,
+                "before": tested.before.to_doc()},
+        history=[row.id for row in earlier],
+    )  # fmt: skip
+
+
+def _summary(report: dict[str, Any], rows: dict[str, assembly.Rows]) -> dict[str, Any]:
+    """What whoever clears a release wants to see first."""
+    return {
+        "units": report["units"],
+        "k": report["k"],
+        "smallest_cell": report["this_release"]["smallest_cell"],
+        "smallest_cell_with_earlier_releases": report["all_releases"]["smallest_cell"],
+        "suppressed_units": report["suppressed"]["units"],
+        "suppressed_share": report["suppressed"]["share"],
+        "rows_outside_the_universe": {name: part.outside for name, part in rows.items()},
+        "units_delivered_twice": {name: part.repeated for name, part in rows.items()},
+    }
+
+
+def _refuse_identifiers(tables: dict[str, pa.Table]) -> None:
+    """S07: nothing that looks like an identifier leaves, whatever a column is called."""
+    findings = [
+        f"{finding.count} × {finding.kind} in {name}.{finding.column}"
+        for name, table in tables.items()
+        for finding in scanner.scan(table)
+    ]
     if findings:
         raise Problem(
             "identifiers-found",
-            "Values that look like identifiers were found: "
-            + "; ".join(
-                f"{finding.count} × {finding.kind} in {name}.{finding.column}"
-                for name, listed in findings.items()
-                for finding in listed
-            )
-            + ".",
+            f"Values that look like identifiers were found: {'; '.join(findings)}.",
             "Leave these columns out, or have the holder clean them.",
         )
-    progress("pack", 0.8)
-    return _packed(engine, vault, objects, release, permit, sources, shown, tested, rows, tables,
-                   findings, sealer, [row.id for row in earlier], now)  # fmt: skip
 
 
 def _source(
@@ -273,7 +311,7 @@ def _tested(
     sources: list[Source],
     units: pa.Table,
     history: list[Displayed],
-) -> tuple[Displayed, dict[str, Any]]:
+) -> Suppression:
     """What may be shown of the keys, and the figures of the test; a Problem when nothing may."""
     if units.num_rows == 0:
         raise Problem(
@@ -282,45 +320,30 @@ def _tested(
             "Check the values that units were chosen by.",
         )
     rules = {
-        key: rule for source in reversed(sources) for key, rule in source.rules.items()
+        key: rule
+        for source in reversed(sources)
+        for key, rule in source.rules.items()
         if key in permit.join.keys
-    }  # fmt: skip
+    }
     current = Displayed.under(
         release.id,
         release.request["period"],
         units.rename_columns(["unit", *permit.join.keys]),
         rules,
     )
-    k, limit = permit.thresholds.k, permit.thresholds.suppression
-    if release.request["suppress"] and limit > 0:
-        outcome = cumulative.suppress(history, current, permit.scenario, k, limit)
-        passes, reason, after = outcome.allowed, outcome.reason(), outcome.after
-        shown, withheld, share = outcome.displayed, outcome.units, outcome.share
-        values = dict(outcome.values)
-        before = outcome.before
-    else:
-        after = before = cumulative.assess(history, current, permit.scenario, k)
-        passes, reason = after.passes, after.reason()
-        shown, withheld, share, values = current, 0, 0.0, {}
-    if not passes:
+    limit = permit.thresholds.suppression if release.request["suppress"] else 0.0
+    outcome = cumulative.suppress(history, current, permit.scenario, permit.thresholds.k, limit)
+    if not outcome.allowed:
         raise Problem(
             "disclosure",
-            reason,
-            "Ask for a larger universe or coarser keys, or allow suppression.",
+            outcome.reason(),
+            "Ask for a larger universe or coarser keys, or for suppression where it is allowed.",
             {
-                "alone": len(before.alone),
-                "together": len(before.together),
-                "only_together": before.fails_only_together,
-                "assessment": before.to_doc(),
+                "only_together": outcome.before.fails_only_together,
+                "assessment": outcome.before.to_doc(),
             },
         )
-    return shown, {
-        "assessment": after,
-        "before": before,
-        "suppressed_units": withheld,
-        "suppressed_share": share,
-        "suppressed_values": values,
-    }
+    return outcome
 
 
 def _pseudonymised(
@@ -363,28 +386,85 @@ def _pseudonymised(
         for name in source.permitted.references:
             if name != reference:
                 pseudonyms = of(source.unit_type(name), part.subjects[name])
-                columns |= packages.shown_pseudonyms(name, pseudonyms)
+                columns |= coarsening.shown(name, pseudonyms)
         tables[source.permitted.id] = pa.table({**columns, **part.columns})
     return tables
 
 
+def _columns(source: Source, table: str, names: Sequence[str]) -> Iterator[packages.Variable]:
+    """The dictionary's entries for a dataset's variables that stand in a table."""
+    declared = {variable.name: variable for variable in source.declared.variables}
+    for variable in source.permitted.variables:
+        if variable.as_ in names:
+            origin = declared[variable.name]
+            yield packages.Variable(
+                table=table,
+                name=variable.as_,
+                title=origin.title,
+                semantic_type=origin.type,
+                dataset=source.permitted.id,
+                source=variable.name,
+                rule=source.rules[variable.as_],
+                codes=origin.codes or {},
+            )
+
+
+def _variables(
+    sources: Sequence[Source], permit: Permit, universe: Sequence[str]
+) -> list[packages.Variable]:
+    """What each column of each table is, for the data dictionary."""
+    own = packages.Variable("units", "unit", UNIT_TITLE, permit.unit_type)
+    entries = {("units", "unit"): own}
+    for source in sources:
+        name = source.permitted.id
+        if name in universe:  # the first dataset of the universe that has a key describes it
+            for variable in _columns(source, "units", permit.join.keys):
+                entries.setdefault(("units", variable.name), variable)
+        entries[name, "unit"] = packages.Variable(name, "unit", UNIT_TITLE, permit.unit_type)
+        for reference in source.permitted.references:
+            if reference != permit.universe.reference:
+                title = {language: f"{text} ({reference})" for language, text in UNIT_TITLE.items()}
+                entries[name, reference] = packages.Variable(
+                    name, reference, title, source.unit_type(reference)
+                )
+        others = [name for name in source.rules if name not in permit.join.keys]
+        for variable in _columns(source, name, others):
+            entries[name, variable.name] = variable
+    return list(entries.values())
+
+
+UNIT_TITLE = {
+    "nl": "Pseudoniem, alleen geldig in dit project",
+    "fr": "Pseudonyme, valable dans ce projet seulement",
+    "de": "Pseudonym, nur in diesem Projekt gültig",
+    "en": "Pseudonym, valid in this project only",
+}
+
+
 def _packed(
-    engine: Engine,
-    vault: Vault,
-    objects: Objects,
     release: Release,
     permit: Permit,
     sources: list[Source],
-    shown: Displayed,
-    tested: dict[str, Any],
-    rows: dict[str, assembly.Rows],
     tables: dict[str, pa.Table],
-    findings: list[Any],
-    sealer: Any,
-    history: list[str],
-    now: datetime,
-) -> Built:
-    raise NotImplementedError
+    report: dict[str, Any],
+    title: str,
+) -> dict[str, bytes]:
+    return packages.package(
+        permit=permit.id,
+        project=permit.project,
+        period=release.request["period"],
+        title=dict.fromkeys(coarsening.LANGUAGES, title),
+        tables=tables,
+        variables=_variables(sources, permit, release.request["universe"]),
+        report=report,
+    )
+
+
+def _signed(engine: Engine, vault: Vault, files: dict[str, bytes]) -> dict[str, bytes]:
+    """The package with the service's signature over its manifest."""
+    with reading(engine) as session:
+        sealed = vault.sign_manifest(session.connection(), json.loads(files[packages.MANIFEST]))
+    return {**files, packages.SIGNATURE: rfc8785.dumps(sealed["signature"])}
 
 
 def record_build(work: Work, identifier: str, built: Built) -> Release:

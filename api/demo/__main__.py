@@ -1,0 +1,25 @@
+"""`make demo`: play the story and write its figures to report.json."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from api.demo.story import Story
+from api.demo.summary import show
+
+
+def main() -> None:
+    """Read the size from the command line, play, show what came out."""
+    parser = argparse.ArgumentParser(prog="api.demo", description=__doc__)
+    parser.add_argument("--persons", type=int, default=5000)
+    parser.add_argument("--seed", type=int, default=2026)
+    parser.add_argument("--out", type=Path, default=Path("var/demo"))
+    given = parser.parse_args()
+    console = Console(highlight=False)
+    report = Story(given.persons, given.seed, given.out, console).run()
+    show(report, given.out, console)
+
+
+if __name__ == "__main__":
+    main()

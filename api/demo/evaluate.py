@@ -1,0 +1,373 @@
+"""The judge of the demo: holds what came out against the truth that no part of the service reads.
+
+It asks the linkage role and the vault which pseudonym each (row, reference) got, looks for those in
+the downloaded files, and searches the files for anything that names somebody.
+"""
+
+import io
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from api import store
+from api.demo.extracts import ExtractFile
+from api.operations.linkage import admissions, open_object
+from api.service import Service
+from api.store import Delivery
+from policies.coarsening import SUPPRESSED
+
+DETERMINISTIC = ("national_number", "enterprise_number", "conversion")
+KEYS = ["age_class", "arrondissement"]
+
+
+def who_is_who(
+    service: Service,
+    scope: str,
+    permit: str,
+    truths: Mapping[tuple[str, str], ExtractFile],
+    now: datetime,
+) -> pd.DataFrame:
+    """One line per (row, reference) of every delivery admitted to a scope: truth and outcome.
+
+    Columns: dataset, period, record, reference, person, own_number, name_agrees, subject, rule,
+    pseudonym. Opened with the linkage role's key, the links' rules with the release role's, and
+    the pseudonyms asked of the vault under the project's permit.
+    """
+    frames = []
+    linkage, release = service.vault.role("linkage"), service.vault.role("release")
+    with store.reading(service.engine) as session:
+        for admission in admissions(session, scope):
+            delivery = session.get(Delivery, admission.delivery)
+            assert delivery is not None  # noqa: S101 - a foreign key says so
+            where = f"{scope}|{admission.position}"
+            seen = open_object(
+                session, service.objects, linkage, admission.seen, f"spine-seen|{where}"
+            )
+            links = open_object(
+                session, service.objects, release, admission.links, f"links|{scope}|{delivery.id}"
+            ).select(["row_key", "reference", "rule"])
+            joined = seen.join(links, ["row_key", "reference"]).to_pandas()
+            truth = truths[delivery.dataset, delivery.period].truth.to_pandas()
+            frame = joined.merge(truth, on=["record", "reference"], validate="one_to_one")
+            frames.append(frame.assign(dataset=delivery.dataset, period=delivery.period))
+    everything: pd.DataFrame = pd.concat(frames, ignore_index=True)
+    with store.writing(service.engine) as session:
+        for unit_type in everything["unit_type"].unique():
+            rows = everything["unit_type"] == unit_type
+            subjects = pa.array(everything.loc[rows, "subject"], pa.binary(16))
+            distinct = pc.unique(subjects)
+            names = service.vault.pseudonyms(
+                session.connection(), permit, unit_type, distinct, now=now
+            )
+            spoken = dict(zip(distinct.to_pylist(), names.to_pylist(), strict=True))
+            everything.loc[rows, "pseudonym"] = everything.loc[rows, "subject"].map(spoken)
+    return everything
+
+
+def judge_links(rows: pd.DataFrame) -> dict[str, Any]:
+    """Links against truth.
+
+    A subject is the person that most of its row-references are (those with a number of their own
+    first). A deterministic link is false when its row-reference is somebody else. Fuzzy linking is
+    judged on row-references of persons without a valid number of their own: precision over those
+    that were put with another row of a delivery, recall over those whose person is in another row.
+    """
+    persons = rows[rows["unit_type"] == "person"]
+    owner = _owners(persons)
+    right = persons["subject"].map(owner) == persons["person"]
+    by_number = persons["rule"].isin(DETERMINISTIC)
+    numberless = ~persons["own_number"]
+    place = persons["dataset"] + "|" + persons["period"] + "|" + persons["record"].astype(str)
+    together = place.groupby(persons["subject"]).transform("nunique") > 1
+    elsewhere = place.groupby(persons["person"]).transform("nunique") > 1
+    linked = numberless & together
+    correct = int((linked & right).sum())
+    return {
+        "row_references": len(rows),
+        "deterministic": {
+            "links": int(by_number.sum()),
+            "false_matches": int((by_number & ~right).sum()),
+        },
+        "fuzzy": {
+            "row_references": int(numberless.sum()),
+            "linked": int(linked.sum()),
+            "linkable": int((numberless & elsewhere).sum()),
+            "precision": _share(correct, int(linked.sum())),
+            "recall": _share(
+                int((numberless & elsewhere & together & right).sum()),
+                int((numberless & elsewhere).sum()),
+            ),
+        },
+        "subjects": int(persons["subject"].nunique()),
+        "true_persons": int(persons["person"].nunique()),
+    }
+
+
+def _owners(persons: pd.DataFrame) -> pd.Series:
+    """Subject → the person it stands for."""
+    counted = (
+        persons.groupby(["subject", "person"])["own_number"].agg(["sum", "size"]).reset_index()
+    )
+    ranked = counted.sort_values(
+        ["subject", "sum", "size", "person"], ascending=[True, False, False, True]
+    )
+    owners: pd.Series = ranked.drop_duplicates("subject").set_index("subject")["person"]
+    return owners
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 6) if whole else None
+
+
+def judge_stability(
+    rows: pd.DataFrame, first: "Package", second: "Package", waves: tuple[str, str]
+) -> dict[str, Any]:
+    """Whether persons seen in both waves carry one pseudonym in the two downloaded files."""
+    persons = rows[rows["unit_type"] == "person"]
+    own = persons[persons["own_number"] & persons["name_agrees"].fillna(False).astype(bool)]
+    certain, all_of_them = (
+        _stable(own, first, second, waves),
+        _stable(persons, first, second, waves),
+    )
+    return {
+        "stable_across_waves": _share(*certain),
+        "persons_compared": certain[1],
+        "stable_all": _share(*all_of_them),
+        "persons_compared_all": all_of_them[1],
+    }
+
+
+def _stable(
+    persons: pd.DataFrame, first: "Package", second: "Package", waves: tuple[str, str]
+) -> tuple[int, int]:
+    spoken = []
+    for package, wave in ((first, waves[0]), (second, waves[1])):
+        rows = persons[
+            (persons["period"] == wave) & persons["pseudonym"].isin(package.pseudonyms())
+        ]
+        names = rows.groupby("person")["pseudonym"]
+        spoken.append(pd.DataFrame({"name": names.first(), "names": names.nunique()}))
+    both = spoken[0].join(spoken[1], how="inner", lsuffix="_first", rsuffix="_second")
+    single = (both["names_first"] == 1) & (both["names_second"] == 1)
+    same = single & (both["name_first"] == both["name_second"])
+    return int(same.sum()), len(both)
+
+
+@dataclass(frozen=True)
+class Package:
+    """A downloaded package: its files, and its tables as a researcher reads them."""
+
+    files: Mapping[str, bytes]
+
+    @property
+    def data_files(self) -> dict[str, bytes]:
+        """The data, without dictionary, report and the like."""
+        return {
+            name: data for name, data in self.files.items() if name.endswith((".csv", ".parquet"))
+        }
+
+    def table(self, name: str) -> pa.Table:
+        """One table, from its Parquet file."""
+        path = next(path for path in self.files if path.endswith(f"{name}.parquet"))
+        return pq.read_table(pa.BufferReader(self.files[path]))
+
+    def tables(self) -> dict[str, pa.Table]:
+        """Every table by name."""
+        names = [path for path in self.files if path.endswith(".parquet")]
+        return {
+            path.rpartition("/")[2].removesuffix(".parquet"): pq.read_table(
+                pa.BufferReader(self.files[path])
+            )
+            for path in names
+        }
+
+    def pseudonyms(self) -> set[str]:
+        """Every pseudonym of a person or enterprise that stands in any table."""
+        found: set[str] = set()
+        for table in self.tables().values():
+            for column in table.columns:
+                if pa.types.is_string(column.type):
+                    values = pc.unique(column.combine_chunks()).to_pylist()
+                    found.update(value for value in values if value and PSEUDONYM.match(value))
+        return found
+
+
+PSEUDONYM = re.compile(r"^[PHE][0-9A-HJKMNP-TV-Z]{28}$")
+
+
+def judge_disclosure(packages: Mapping[str, Package]) -> dict[str, Any]:
+    """Cells and suppression of each release, counted from the downloaded files."""
+    by_release, shown = {}, {}
+    for name, package in packages.items():
+        units = package.table("units").to_pandas()
+        sizes = units.groupby(KEYS)["unit"].nunique()
+        hidden = units[KEYS].eq(SUPPRESSED).any(axis=1)
+        shown[name] = units.set_index("unit")[KEYS]
+        by_release[name] = {
+            "units": int(units["unit"].nunique()),
+            "cells": len(sizes),
+            "smallest_cell": int(sizes.min()),
+            "suppressed_share": round(float(hidden.mean()), 6),
+        }
+    return {
+        "smallest_cell": min(entry["smallest_cell"] for entry in by_release.values()),
+        "suppressed_share": max(entry["suppressed_share"] for entry in by_release.values()),
+        "units": max(entry["units"] for entry in by_release.values()),
+        "by_release": by_release,
+    }
+
+
+def neet(package: Package, truth: pd.DataFrame, last_quarter: str) -> dict[str, Any]:
+    """The researcher's rate per cell: neither in education nor at work in the last quarter.
+
+    A proxy: being in education is known from child benefit only, and work from one source.
+    """
+    units = package.table("units").to_pandas()
+    benefit = package.table("child-benefit").to_pandas()
+    work = package.table("social-security").to_pandas()
+    learning = set(benefit.loc[benefit["in_education"].eq(True), "unit"])
+    working = set(work.loc[work["quarter"] == last_quarter, "unit"])
+    proxy = ~units["unit"].isin(learning) & ~units["unit"].isin(working)
+    cells = units.assign(neet=proxy).groupby(KEYS)["neet"].agg(["size", "mean"]).reset_index()
+    merged = cells.merge(truth, on=KEYS, how="left")
+    return {
+        "note": "a proxy: education as child benefit knows it, work as social security knows it",
+        "overall": round(float(proxy.mean()), 4),
+        "overall_truth": round(float(truth["neet"].sum() / truth["persons"].sum()), 4),
+        "cells": [
+            {
+                "age_class": row.age_class,
+                "arrondissement": row.arrondissement,
+                "units": int(row.size_),
+                "rate": round(float(row.mean_), 4),
+                "truth": None if pd.isna(row.rate) else round(float(row.rate), 4),
+            }
+            for row in merged.rename(columns={"size": "size_", "mean": "mean_"}).itertuples()
+        ],
+    }
+
+
+# -- the search for anything that names somebody ---------------------------------------------------
+
+_WORD = re.compile(r"[^\W_]+", re.UNICODE)
+SHORTEST_RAW = 6
+"""Bytes of a text that is looked for in raw bytes: shorter ones turn up in any binary by chance."""
+
+
+def folded(text: str) -> str:
+    """Case and accents aside."""
+    plain = unicodedata.normalize("NFKD", text)
+    return "".join(letter for letter in plain if not unicodedata.combining(letter)).casefold()
+
+
+class Search:
+    """Looks for texts (names, numbers, addresses) in every cell and in the raw bytes of files."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        texts = [text for text in texts if len(text) > 1]
+        self._words = {" ".join(_WORD.findall(folded(text))) for text in texts}
+        self._longest = max(len(words.split()) for words in self._words)
+        self._raw = {
+            form.encode() for text in texts for form in (text, text.upper())
+            if len(form.encode()) >= SHORTEST_RAW
+        }  # fmt: skip
+
+    def count(self, files: Mapping[str, bytes]) -> int:
+        """How many different texts were found."""
+        found: set[str] = set()
+        for name, data in files.items():
+            found |= {folded(text.decode("utf-8", "replace")) for text in self._in_bytes(data)}
+            found |= self._in_cells(name, data)
+        return len(found)
+
+    def _in_cells(self, name: str, data: bytes) -> set[str]:
+        """Every run of words of every cell, once per distinct value."""
+        if name.endswith(".parquet"):
+            table = pq.read_table(pa.BufferReader(data))
+        else:
+            frame = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False)
+            table = pa.Table.from_pandas(frame, preserve_index=False)
+        found = set()
+        for column in table.columns:
+            for value in pc.unique(column.cast(pa.string()).combine_chunks()).to_pylist():
+                words = _WORD.findall(folded(value or ""))
+                for start in range(len(words)):
+                    for stop in range(start + 1, min(len(words), start + self._longest) + 1):
+                        run = " ".join(words[start:stop])
+                        if run in self._words:
+                            found.add(run)
+        return found
+
+    def _in_bytes(self, data: bytes) -> set[bytes]:
+        """Texts that stand in the bytes between characters that are no letters or digits.
+
+        For each length of text, all windows of the bytes are hashed at once and compared with the
+        hashes of the texts; what agrees is compared byte by byte.
+        """
+        found: set[bytes] = set()
+        by_length: dict[int, list[bytes]] = {}
+        for text in self._raw:
+            by_length.setdefault(len(text), []).append(text)
+        content = np.frombuffer(data, np.uint8).astype(np.uint64)
+        # prefix[i] is the hash of the first i bytes; windows follow from differences (mod 2^64)
+        powers = np.ones(len(content) + 1, np.uint64)
+        powers[1:] = np.cumprod(np.full(len(content), _BASE, np.uint64))
+        prefix = np.zeros(len(content) + 1, np.uint64)
+        prefix[1:] = np.cumsum((content + np.uint64(1)) * powers[:-1])
+        for length, texts in by_length.items():
+            if length > len(content):
+                continue
+            windows = prefix[length:] - prefix[:-length]
+            wanted = np.array([_hash(text) for text in texts], np.uint64)
+            # a window at i carries the factor base^i, which is taken out by its inverse
+            aligned = windows * _inverse_powers(len(windows))
+            for start in np.flatnonzero(np.isin(aligned, wanted)).tolist():
+                text = data[start : start + length]
+                if text in self._raw and _stands_alone(data, start, length):
+                    found.add(text)
+        return found
+
+
+_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2^64
+_INVERSE = np.uint64(pow(int(_BASE), -1, 2**64))
+
+
+def _inverse_powers(count: int) -> Any:
+    powers = np.ones(count, np.uint64)
+    powers[1:] = np.cumprod(np.full(count - 1, _INVERSE, np.uint64))
+    return powers
+
+
+def _hash(text: bytes) -> int:
+    value, power = 0, 1
+    for byte in text:
+        value = (value + (byte + 1) * power) % 2**64
+        power = power * int(_BASE) % 2**64
+    return value
+
+
+def _stands_alone(data: bytes, start: int, length: int) -> bool:
+    before, after = (
+        data[start - 1 : start] if start else b"",
+        data[start + length : start + length + 1],
+    )
+    return not before.isalnum() and not after.isalnum()
+
+
+def plant(files: Mapping[str, bytes], text: str) -> dict[str, bytes]:
+    """The same files with a text written into one cell: the search has to find it."""
+    name = next(name for name in files if name.endswith(".csv"))
+    lines = files[name].split(b"\n")
+    cells = lines[1].split(b",")
+    cells[-1] = text.encode()
+    lines[1] = b",".join(cells)
+    return {**files, name: b"\n".join(lines)}

@@ -1,0 +1,593 @@
+"""The main job, told from beginning to end over real HTTP, real encryption and a real database.
+
+Young people neither in work nor in education: three holders deliver, a researcher gets one tested
+file; a second project gets the same people under other pseudonyms; a year passes, the root key is
+rotated, a second wave lines up with the first; a new holder joins. On the way everything is tried
+that must be refused.
+"""
+
+import base64
+import json
+import resource
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import pysqlite3.dbapi2 as sqlite
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from rich.console import Console
+from rich.table import Table
+
+from api import founding, store
+from api.client import ServiceRefusal
+from api.demo import evaluate
+from api.demo.cast import ADMINISTRATORS, ORGANISATIONS, PEOPLE, Cast
+from api.demo.evaluate import Package, Search
+from api.demo.extracts import ExtractFile, declarations, extracts, names_numbers_addresses
+from api.demo.population import Population, population
+from api.operations.linkage import admissions
+from api.service import Service
+from keyvault import ledger as ledgers
+from policies import permits, releases
+
+YEAR = 365
+PERIODS = ("2024", "2025")
+BREAKS = [15, 20, 25, 30]
+
+
+class Story:
+    """The demo's stage: people, service, figures, and a console to tell it on."""
+
+    def __init__(self, persons: int, seed: int, folder: Path, console: Console) -> None:
+        self.persons, self.seed, self.folder = persons, seed, folder
+        self.console = console
+        self.report: dict[str, Any] = {"persons": persons, "seed": seed}
+        self.refusals: list[dict[str, Any]] = []
+        self.seconds: dict[str, float] = {}
+        self.truths: dict[tuple[str, str], ExtractFile] = {}
+        self.rows = 0
+        self.receipts: list[dict[str, Any]] = []
+
+    # -- telling ----------------------------------------------------------------------------------
+
+    def say(self, text: str) -> None:
+        """A sentence of the story."""
+        self.console.print(text, markup=False)
+
+    @contextmanager
+    def chapter(self, name: str, title: str) -> Iterator[None]:
+        """A stage of the story, timed."""
+        self.console.print(f"\n[bold]{title}[/bold]")
+        begun = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - begun, 2)
+
+    def refused(self, tried: str, attempt: Callable[[], Any]) -> dict[str, Any]:
+        """Try what must be refused; that it was is written down, that it wasn't ends the demo."""
+        try:
+            attempt()
+        except ServiceRefusal as refusal:
+            entry = {"tried": tried, "type": refusal.type, "status": refusal.status}
+            self.refusals.append(entry)
+            self.say(f"  refused: {tried}  ({refusal.status} {refusal.type})")
+            return refusal.problem
+        raise RuntimeError(f"this was not refused: {tried}")
+
+    # -- the chapters -----------------------------------------------------------------------------
+
+    def run(self) -> dict[str, Any]:
+        """Play it all; the report comes back."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        begun = time.perf_counter()
+        with self.chapter("population", "A population, and what each holder knows of it"):
+            people = self._population()
+        with Cast(self.folder) as cast:
+            with self.chapter("founding", "A service is founded, people are enrolled"):
+                self._found(cast)
+            with self.chapter("first_deliveries", "Three holders deliver 2024"):
+                self._declare(cast)
+                self._refuse_strangers(cast)
+                self._deliver(cast, "2024", ("child-benefit", "employment-service",
+                                                     "social-security", "conversions"))  # fmt: skip
+            with self.chapter("permit", "A researcher applies, two people decide"):
+                first_permit = self._permit(cast)
+            with self.chapter("first_release", "The first release"):
+                first = self._first_release(cast, first_permit)
+            with self.chapter("second_project", "A second project about the same people"):
+                other, other_release = self._second_project(cast)
+            cast.stop()
+            cast.start(days=YEAR)
+            with self.chapter("year", "A year passes; the second wave comes, the root key changes"):
+                self.refused(
+                    "downloading after the permit expired",
+                    lambda: self._download(cast, other_release, "researcher-2"),
+                )
+                self._second_wave(cast)
+            with self.chapter("second_release", "The second release"):
+                second = self._second_release(cast, people, first, first_permit)
+            with self.chapter("third_wave", "A new holder joins the running project"):
+                third, last_permit = self._third_wave(cast)
+            with self.chapter("evaluation", "What came of it, held against the truth"):
+                self._evaluate(cast, people, last_permit,
+                               {"2024": first, "2025": second, "2025 with education": third}, other)  # fmt: skip
+                self._verify_ledger(cast)
+            cast.stop()
+        self.seconds["total"] = round(time.perf_counter() - begun, 2)
+        self._finish()
+        return self.report
+
+    def _population(self) -> Population:
+        people = population(self.persons, self.seed)
+        for period in PERIODS:
+            for name, file in extracts(people, period).items():
+                self.truths[name, period] = file
+        self.say(
+            f"  {people.young} young people with their parents: "
+            f"{len(people.number)} persons in {len(people.homes.street)} homes."
+        )
+        return people
+
+    def _found(self, cast: Cast) -> None:
+        cast.found()
+        cast.start()
+        admin = cast[ADMINISTRATORS[0]]
+        for identifier, name in ORGANISATIONS.items():
+            admin.post("/organisations", {"id": identifier, "name": name})
+        self.refused(
+            "enrolling a director with one administrator's signature",
+            lambda: cast.enrol("director-1", signers=ADMINISTRATORS[:1]),
+        )
+        self.refused(
+            "enrolling a director with one administrator's signature twice",
+            lambda: cast.enrol("director-1", signers=(ADMINISTRATORS[0],) * 2),
+        )
+        for person in PEOPLE:
+            cast.enrol(person)
+        self.say(
+            f"  {len(ORGANISATIONS)} organisations, {len(PEOPLE) + 2} people, "
+            "each with keys of their own."
+        )
+
+    def _declare(self, cast: Cast) -> None:
+        for declared in declarations().values():
+            if declared.id != "education":
+                cast[f"holder-{declared.holder}"].post("/datasets", declared.to_mapping())
+
+    def _refuse_strangers(self, cast: Cast) -> None:
+        """Nobody gets in without a good token, and nothing readable gets in at all."""
+        holder = cast["holder-vdab"]
+        server = holder.profile.server
+
+        def with_token(token: str | None) -> Any:
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            return holder._answer(httpx.get(f"{server}/deliveries", headers=headers))
+
+        good = holder.token()
+        payload = jwt.decode(good, options={"verify_signature": False})
+        foreign = jwt.encode(
+            {**payload}, Ed25519PrivateKey.generate(), "EdDSA",
+            headers={"typ": "at+jwt", "kid": jwt.get_unverified_header(good)["kid"]},
+        )  # fmt: skip
+        self.refused("a request without a token", lambda: with_token(None))
+        self.refused("a token with one character changed", lambda: with_token(_altered(good)))
+        self.refused("a token signed by somebody else's key", lambda: with_token(foreign))
+        with Service.open(cast.settings).engine.connect() as connection:
+            vault = Service.open(cast.settings).vault
+            past = vault.sign_token(
+                connection,
+                subject="holder-vdab",
+                issuer=cast.settings.issuer,
+                audience=cast.settings.issuer,
+                lifetime=timedelta(minutes=10),
+                now=cast.clock.now() - timedelta(hours=1),
+            )
+        self.refused("an expired token", lambda: with_token(past))
+        plain = self.folder / "plain.csv"
+        plain.write_bytes(self.truths["employment-service", "2024"].content)
+        location = holder.open_upload(plain, "employment-service", "2024")
+        self.refused("a plaintext upload", lambda: holder.send(location, plain))
+        self.refused(
+            "another holder's upload",
+            lambda: cast["holder-rsz"].get(f"/deliveries/{location.rpartition('/')[2]}"),
+        )
+        plain.unlink()
+
+    def _deliver(self, cast: Cast, period: str, names: tuple[str, ...]) -> None:
+        table = Table("dataset", "rows", "state", "warnings", "ledger", box=None)
+        for name in names:
+            file = self.truths[name, period]
+            source = self.folder / f"{name}-{period}.csv"
+            source.write_bytes(file.content)
+            delivery = cast[f"holder-{file.dataset.holder}"].upload(source, name, period)
+            source.unlink()
+            if delivery["state"] != "accepted":
+                raise RuntimeError(f"the delivery of {name} was {delivery['state']}")
+            self.rows += delivery["rows"]
+            self.receipts.append(delivery["receipt"])
+            table.add_row(
+                name, str(delivery["rows"]), delivery["state"],
+                str(delivery["report"]["warnings"]), str(delivery["receipt"]["ledger_position"]),
+            )  # fmt: skip
+        self.console.print(table)
+
+    # -- permits ----------------------------------------------------------------------------------
+
+    def application(
+        self, cast: Cast, project: str, researcher: str, **changes: Any
+    ) -> dict[str, Any]:
+        """The request of a project: what it asks for and why."""
+        today = cast.clock.now().date()
+        reference_date = {period: f"{period}-12-31" for period in PERIODS}
+        age = [{"age_class": {"reference_date": reference_date, "breaks": BREAKS}}]
+        place = [{"geography": {"level": "arrondissement", "situation": 2025}}]
+
+        def keys(birth: str, municipality: str) -> list[dict[str, Any]]:
+            return [
+                {"name": birth, "as": "age_class", "rule": age},
+                {"name": municipality, "as": "arrondissement", "rule": place},
+            ]
+
+        document = {
+            "project": project,
+            "title": "Young people neither in work nor in education",
+            "purpose": "scientific",
+            "motivation": "Where and at which age young people leave school without finding work.",
+            "necessity": "Published tables know schooling or work, never both for the same person.",
+            "legal_basis": "Scientific research, Regulation (EU) 2016/679, article 89.",
+            "unit_type": "person",
+            "datasets": [
+                {
+                    "id": "child-benefit",
+                    "periods": list(PERIODS),
+                    "variables": [
+                        *keys("geboortedatum", "gemeente"),
+                        {"name": "in_onderwijs", "as": "in_education", "rule": [{"keep": {}}]},
+                    ],
+                    "references": ["self", "mother", "father"],
+                },
+                {
+                    "id": "employment-service",
+                    "periods": list(PERIODS),
+                    "variables": [
+                        *keys("geboortedatum", "gemeente"),
+                        {"name": "begin", "as": "begin", "rule": [{"quarter": {}}]},
+                        {"name": "status", "as": "status", "rule": [{"keep": {}}]},
+                    ],
+                },
+                {
+                    "id": "social-security",
+                    "periods": list(PERIODS),
+                    "variables": [
+                        {"name": "trimestre", "as": "quarter", "rule": [{"keep": {}}]},
+                        {
+                            "name": "salaire_brut",
+                            "as": "wage",
+                            "rule": [{"round": {"to": 500}}, {"top_code": {"at": 15000}}],
+                        },
+                    ],
+                    "references": ["self", "employer"],
+                },
+            ],
+            "universe": {"datasets": ["child-benefit", "employment-service"], "reference": "self"},
+            "join": {"keys": ["age_class", "arrondissement"]},
+            "linkage_keys": [
+                "national_number", "enterprise_number", "conversion", "first_name", "last_name",
+                "birth_date", "sex", "street", "house_number", "postcode",
+            ],
+            "scenario": {
+                "known": ["age_class", "arrondissement"],
+                "changing": ["arrondissement"],
+                "moments": 1,
+                "sensitive": ["status", "wage", "in_education"],
+            },
+            "thresholds": {"k": 5, "suppression": 0.1},
+            "recipients": [
+                {"person": researcher, "age_recipient": str(cast.identities[researcher].to_public())}
+            ],
+            "valid_from": (today - timedelta(days=1)).isoformat(),
+            "valid_until": (today + timedelta(days=5 * YEAR)).isoformat(),
+            "retention_until": (today + timedelta(days=10 * YEAR)).isoformat(),
+        }  # fmt: skip
+        return {**document, **changes}
+
+    def _apply(self, cast: Cast, researcher: str, document: dict[str, Any]) -> dict[str, Any]:
+        row = cast[researcher].post("/applications", document)
+        submitted: dict[str, Any] = cast[researcher].post(f"/applications/{row['id']}/submit")
+        return submitted
+
+    def _advise(self, cast: Cast, row: dict[str, Any], person: str = "dpo-1") -> dict[str, Any]:
+        signed = cast.sign(
+            person, "advice", application=row["id"],
+            application_sha256=permits.sha256(row["document"]),
+            opinion="favourable", text="Proportionate, and coarse enough.",
+        )  # fmt: skip
+        advised: dict[str, Any] = cast[person].post(f"/applications/{row['id']}/advice", signed)
+        return advised
+
+    def _approve(
+        self, cast: Cast, row: dict[str, Any], person: str = "director-1"
+    ) -> dict[str, Any]:
+        signed = cast.sign(
+            person, "approval", application=row["id"],
+            advice_sha256=permits.sha256(row["advice"]["document"]),
+            decision="approved", reason="The advice is followed.",
+        )  # fmt: skip
+        approved: dict[str, Any] = cast[person].post(f"/applications/{row['id']}/decision", signed)
+        return approved
+
+    def _granted(self, cast: Cast, researcher: str, document: dict[str, Any]) -> str:
+        row = self._approve(cast, self._advise(cast, self._apply(cast, researcher, document)))
+        return str(row["permit"])
+
+    def _permit(self, cast: Cast) -> str:
+        document = self.application(cast, "neet", "researcher-1")
+        exact = json.loads(json.dumps(document))
+        exact["datasets"][0]["variables"][0]["rule"][0]["age_class"]["breaks"] = list(range(15, 31))
+        self.refused(
+            "asking for age in single years, finer than the minimum",
+            lambda: self._apply(cast, "researcher-1", exact),
+        )
+        signed_alone = self._advise(cast, self._apply(cast, "researcher-1", document), "both-1")
+        self.refused(
+            "advice and approval signed by one person",
+            lambda: self._approve(cast, signed_alone, "both-1"),
+        )
+        cast["researcher-1"].post(f"/applications/{signed_alone['id']}/withdraw")
+        permit = self._granted(cast, "researcher-1", document)
+        self.say(f"  The vault sealed permit {permit} on the signatures of dpo-1 and director-1.")
+        return permit
+
+    # -- releases ---------------------------------------------------------------------------------
+
+    def _build(self, cast: Cast, permit: str, period: str, **asked: Any) -> dict[str, Any]:
+        builder = cast["statistician-1"]
+        row = builder.post("/releases", {"permit": permit, "period": period, **asked})
+        return builder.wait_release(row["id"])
+
+    def _clear(self, cast: Cast, release: dict[str, Any], person: str = "statistician-2") -> None:
+        signed = cast.sign(
+            person, "clearance", release=release["id"], manifest_sha256=release["manifest_sha256"]
+        )
+        cast[person].post(f"/releases/{release['id']}/clearance", signed)
+        cast[person].wait_release(release["id"])
+
+    def _download(self, cast: Cast, release: str, person: str = "researcher-1") -> Package:
+        archive = cast[person].fetch(release, [cast.identities[person]])
+        return Package(releases.contents(archive))
+
+    def _show(self, release: dict[str, Any]) -> None:
+        summary = release["summary"]
+        self.say(
+            f"  {summary['units']} units; smallest cell {summary['smallest_cell']} "
+            f"(k = {summary['k']}); of {summary['suppressed_share']:.1%} of units a value is suppressed."
+        )
+
+    def _first_release(self, cast: Cast, permit: str) -> Package:
+        self.refused(
+            "building a release without a permit",
+            lambda: self._build(cast, "permit-that-nobody-signed", "2024"),
+        )
+        with _one_byte_changed(cast.settings.data / "schakel.sqlite", permit):
+            self.refused(
+                "building under a permit changed by one byte",
+                lambda: self._build(cast, permit, "2024"),
+            )
+        release = self._build(cast, permit, "2024")
+        if release["state"] != "built":
+            raise RuntimeError(f"the first release was {release['state']}: {release['refusal']}")
+        self.refused(
+            "clearing one's own release", lambda: self._clear(cast, release, "statistician-1")
+        )
+        self.refused(
+            "downloading a release that nobody cleared",
+            lambda: self._download(cast, release["id"]),
+        )
+        self._clear(cast, release)
+        self.refused(
+            "downloading as somebody who is no recipient",
+            lambda: self._download(cast, release["id"], "researcher-2"),
+        )
+        self._show(release)
+        return self._download(cast, release["id"])
+
+    def _second_project(self, cast: Cast) -> tuple[Package, str]:
+        soon = (cast.clock.now().date() + timedelta(days=100)).isoformat()
+        document = self.application(
+            cast, "school-leavers", "researcher-2", valid_until=soon, retention_until=soon,
+            title="School leavers and their first job",
+        )  # fmt: skip
+        permit = self._granted(cast, "researcher-2", document)
+        release = self._build(cast, permit, "2024")
+        self._clear(cast, release)
+        self._show(release)
+        return self._download(cast, release["id"], "researcher-2"), str(release["id"])
+
+    def _second_wave(self, cast: Cast) -> None:
+        self._deliver(cast, "2025", ("child-benefit", "employment-service"))
+        rotated = cast[ADMINISTRATORS[0]].post("/vault/root")
+        self.say(f"  The root key is at version {rotated['root_version']} now; nothing stopped.")
+        self._deliver(cast, "2025", ("social-security", "conversions"))
+
+    def _second_release(
+        self, cast: Cast, people: Population, first: Package, permit: str
+    ) -> Package:
+        asked = self._small_universe(people, first)
+        narrow = self._build(cast, permit, "2025", **asked)
+        problem = narrow["refusal"]
+        if narrow["state"] != "refused" or not problem["only_together"]:
+            raise RuntimeError("the small universe was meant to fail only together")
+        self.refusals.append(
+            {
+                "tried": "a release that is fine alone and not fine together with the first",
+                "type": problem["type"].rpartition(":")[2],
+                "status": problem["status"],
+            }
+        )
+        self.say(f"  refused: a small universe ({asked['only']})\n    {problem['detail']}")
+        release = self._build(cast, permit, "2025")
+        if release["state"] != "built":
+            raise RuntimeError(f"the second release was refused: {release['refusal']}")
+        self._clear(cast, release)
+        self._show(release)
+        return self._download(cast, release["id"])
+
+    def _small_universe(self, people: Population, first: Package) -> dict[str, Any]:
+        """A request that will be fine alone and not together: the story needs one, so it looks.
+
+        It counts as the test does, on the truth: in one arrondissement every age class holds k in
+        2025, and fewer than k of them changed class since 2024.
+        """
+        shown = first.table("units").to_pandas()
+        known = shown[~shown["arrondissement"].str.startswith("_")]
+        statuses = people.statuses("2025").to_pandas()
+        crossed = statuses.assign(crossed=statuses["age"].isin([20, 25]))
+        served = set(self.truths["employment-service", "2025"].truth["person"].to_pylist())
+        for universe in (["child-benefit", "employment-service"], ["employment-service"]):
+            inside = crossed if len(universe) > 1 else crossed[crossed["person"].isin(served)]
+            cells = inside.groupby("arrondissement").agg(
+                people=("person", "size"), crossed=("crossed", "sum")
+            )
+            classes = inside.groupby(["arrondissement", "age_class"]).size().unstack(fill_value=0)
+            roomy = classes[(classes >= 12).all(axis=1)].index.intersection(
+                known["arrondissement"].unique()
+            )
+            fitting = cells.loc[roomy].query("0 < crossed <= 4").sort_values("people")
+            if len(fitting):
+                return {
+                    "universe": universe,
+                    "only": {"arrondissement": [str(fitting.index[-1])]},
+                    "suppress": False,
+                }
+        raise RuntimeError("no arrondissement is small enough for this part of the story")
+
+    def _third_wave(self, cast: Cast) -> tuple[Package, str]:
+        declared = declarations()["education"]
+        cast[f"holder-{declared.holder}"].post("/datasets", declared.to_mapping())
+        self._deliver(cast, "2025", ("education",))
+        document = self.application(cast, "neet", "researcher-1")
+        document["title"] += ", with enrolments"
+        document["datasets"].append(
+            {
+                "id": "education",
+                "periods": ["2025"],
+                "variables": [{"name": "niveau", "as": "level", "rule": [{"keep": {}}]}],
+            }
+        )
+        permit = self._granted(cast, "researcher-1", document)
+        release = self._build(cast, permit, "2025")
+        if release["state"] != "built":
+            raise RuntimeError(f"the third release was refused: {release['refusal']}")
+        self._clear(cast, release)
+        self._show(release)
+        return self._download(cast, release["id"]), permit
+
+    # -- judging ----------------------------------------------------------------------------------
+
+    def _evaluate(
+        self,
+        cast: Cast,
+        people: Population,
+        permit: str,
+        packages: dict[str, Package],
+        other: Package,
+    ) -> None:
+        service = Service.open(cast.settings, cast.clock)
+        rows = evaluate.who_is_who(service, "neet", permit, self.truths, cast.clock.now())
+        links = evaluate.judge_links(rows)
+        links["review"] = self._reviews(service)
+        first, second = packages["2024"], packages["2025"]
+        pseudonyms = evaluate.judge_stability(rows, first, second, PERIODS)
+        pseudonyms["shared_between_projects"] = len(first.pseudonyms() & other.pseudonyms())
+        disclosure = {"k": 5, **evaluate.judge_disclosure(packages)}
+        everything = {
+            f"{wave}/{path}": data
+            for wave, package in {**packages, "other project": other}.items()
+            for path, data in package.data_files.items()
+        }
+        texts = names_numbers_addresses(people)
+        search = Search(texts)
+        self.report |= {
+            "links": links,
+            "pseudonyms": pseudonyms,
+            "disclosure": disclosure,
+            "identifiers_found_in_release": search.count(everything),
+            "planted_found": self._planted(search, first, people),
+            "neet_rate": {
+                period: evaluate.neet(package, people.neet_rates(period).to_pandas(), f"{period}Q4")
+                for period, package in (("2024", first), ("2025", second))
+            },
+        }
+
+    def _reviews(self, service: Service) -> int:
+        with store.reading(service.engine) as session:
+            return sum(admission.quality["review"] for admission in admissions(session, "neet"))
+
+    def _planted(self, search: Search, package: Package, people: Population) -> int:
+        """A name, a number and an address, each written into a copy: how many were found."""
+        texts = names_numbers_addresses(people)
+        number = next(text for text in texts if text.isdigit() and len(text) == 11)
+        name = f"{people.first_name[0]} {people.last_name[0]}"
+        address = f"{people.homes.street[0]} {people.homes.house[0]}"
+        found = [
+            search.count(evaluate.plant(package.data_files, text)) > 0
+            for text in (number, name, address)
+        ]
+        return sum(found)
+
+    def _verify_ledger(self, cast: Cast) -> None:
+        pack = founding.ledger_of(cast.settings)
+        stored = [
+            ledgers.Stored(position, entry["leaf"].encode(), entry["checkpoint"])
+            for position, entry in enumerate(pack["entries"])
+        ]
+        olds = [receipt["checkpoint"] for receipt in self.receipts]
+        problems = ledgers.verify(stored, pack["ledger"], checkpoints=olds)
+        self.report["ledger"] = {
+            "entries": len(stored),
+            "receipts_agreeing": len(olds),
+            "problems": len(problems),
+        }
+
+    def _finish(self) -> None:
+        both = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        used = [resource.getrusage(who).ru_maxrss for who in both]
+        self.report |= {
+            "refusals": self.refusals,
+            "seconds": self.seconds,
+            "rows": self.rows,
+            "rows_per_second": round(self.rows / self.seconds["total"], 1),
+            "peak_rss_mb": round(max(used) / 1024, 1),
+        }
+        target = self.folder / "report.json"
+        target.write_text(json.dumps(self.report, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def _altered(token: str) -> str:
+    """A token of which one character of the signature is another one."""
+    head, _, signature = token.rpartition(".")
+    raw = bytearray(base64.urlsafe_b64decode(signature + "=" * (-len(signature) % 4)))
+    raw[0] ^= 1
+    return f"{head}.{base64.urlsafe_b64encode(bytes(raw)).decode().rstrip('=')}"
+
+
+@contextmanager
+def _one_byte_changed(database: Path, permit: str) -> Iterator[None]:
+    """What somebody with the database in hands could try: widen a permit behind the vault's back."""
+    connection = sqlite.connect(str(database), isolation_level=None, timeout=30)
+    try:
+        (body,) = connection.execute(
+            "SELECT body FROM vault_permit WHERE id = ?", (permit,)
+        ).fetchone()
+        changed = bytes(body).replace(b'"k":5', b'"k":3', 1)
+        connection.execute("UPDATE vault_permit SET body = ? WHERE id = ?", (changed, permit))
+        yield
+        connection.execute("UPDATE vault_permit SET body = ? WHERE id = ?", (body, permit))
+    finally:
+        connection.close()

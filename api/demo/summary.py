@@ -1,0 +1,39 @@
+"""What came out of the demo, as a page to look at."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def show(report: dict[str, Any], folder: Path, console: Console) -> None:
+    """Print the figures that matter, and say where all of them are."""
+    links, pseudonyms = report["links"], report["pseudonyms"]
+    disclosure, fuzzy = report["disclosure"], links["fuzzy"]
+    table = Table(title="What came out", box=None, show_header=False, title_justify="left")
+    table.add_column()
+    table.add_column(justify="right")
+    rows = [
+        ("false deterministic links", links["deterministic"]["false_matches"]),
+        ("fuzzy precision", f"{fuzzy['precision']:.4f}"),
+        ("fuzzy recall", f"{fuzzy['recall']:.4f}"),
+        ("pairs left for review", links["review"]),
+        ("pseudonyms stable across waves", f"{pseudonyms['stable_across_waves']:.4f}"),
+        ("… over everybody, faults and all", f"{pseudonyms['stable_all']:.4f}"),
+        ("pseudonyms shared between projects", pseudonyms["shared_between_projects"]),
+        (f"smallest cell (k = {disclosure['k']})", disclosure["smallest_cell"]),
+        ("units with a suppressed value, at most", f"{disclosure['suppressed_share']:.1%}"),
+        ("identifiers found in the releases", report["identifiers_found_in_release"]),
+        ("planted ones found (of 3)", report["planted_found"]),
+        ("NEET rate 2025, from the release", f"{report['neet_rate']['2025']['overall']:.3f}"),
+        ("NEET rate 2025, truth", f"{report['neet_rate']['2025']['overall_truth']:.3f}"),
+        ("refused on the way", len(report["refusals"])),
+        ("ledger entries, none edited", report["ledger"]["entries"]),
+        ("seconds", report["seconds"]["total"]),
+    ]
+    for name, value in rows:
+        table.add_row(name, str(value))
+    console.print()
+    console.print(table)
+    console.print(f"\nEvery figure: {folder / 'report.json'}", markup=False)
