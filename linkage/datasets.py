@@ -192,6 +192,21 @@ class Dataset:
                 return variable
         raise KeyError(name)
 
+    def own_columns(self, reference: Reference) -> tuple[str, ...]:
+        """The variables that no other reference uses; all of this one's when it shares them all.
+
+        A row names the reference when one of these is filled: a mother looked for at her child's
+        address isn't there because the child has an address.
+        """
+        shared = {
+            name
+            for other in self.references
+            if other.name != reference.name
+            for name in other.columns.values()
+        }
+        used = tuple(reference.columns.values())
+        return tuple(name for name in used if name not in shared) or used
+
     @property
     def identifying(self) -> tuple[str, ...]:
         """Variables that references (or a conversion) are recognised by, in declared order."""

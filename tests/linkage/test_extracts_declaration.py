@@ -75,6 +75,16 @@ def test_to_mapping_and_back() -> None:
     assert Dataset.from_mapping(yaml.safe_load(yaml.safe_dump(dataset.to_mapping()))) == dataset
 
 
+def test_a_reference_is_there_by_its_own_columns() -> None:
+    """A parent at the child's address is absent when only the address is filled."""
+    parent = {"name": "mother", "unit_type": "person", "columns": {"birth_date": "born"}}
+    elder = {"name": "aunt", "unit_type": "person", "columns": {"national_number": "insz"}}
+    dataset = Dataset.from_mapping({**DOC, "references": [*DOC["references"], parent, elder]})
+    by_name = {reference.name: reference for reference in dataset.references}
+    assert dataset.own_columns(by_name["self"]) == ("sex",)
+    assert dataset.own_columns(by_name["mother"]) == ("born",)
+
+
 FAULTS: dict[str, tuple[Any, str]] = {
     "not a mapping": ([1], "must be a mapping"),
     "key that isn't text": ({**DOC, True: 1}, "put it in quotes"),
