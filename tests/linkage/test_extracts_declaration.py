@@ -76,13 +76,20 @@ def test_to_mapping_and_back() -> None:
 
 
 def test_a_reference_is_there_by_its_own_columns() -> None:
-    """A parent at the child's address is absent when only the address is filled."""
-    parent = {"name": "mother", "unit_type": "person", "columns": {"birth_date": "born"}}
-    elder = {"name": "aunt", "unit_type": "person", "columns": {"national_number": "insz"}}
-    dataset = Dataset.from_mapping({**DOC, "references": [*DOC["references"], parent, elder]})
-    by_name = {reference.name: reference for reference in dataset.references}
-    assert dataset.own_columns(by_name["self"]) == ("sex",)
-    assert dataset.own_columns(by_name["mother"]) == ("born",)
+    """A mother at the child's address isn't there because the child has an address."""
+    name = {"name": "moeder", "role": "identifier", "type": "last_name"}
+    columns = {"last_name": "moeder", "birth_date": "born"}
+    mother = {"name": "mother", "unit_type": "person", "columns": columns}
+    shadow = {"name": "shadow", "unit_type": "person", "columns": {"birth_date": "born"}}
+    dataset = Dataset.from_mapping(
+        {
+            **DOC,
+            "variables": [*DOC["variables"], name],
+            "references": [*DOC["references"], mother, shadow],
+        }
+    )
+    own = {reference.name: dataset.own_columns(reference) for reference in dataset.references}
+    assert own == {"self": ("insz", "sex"), "mother": ("moeder",), "shadow": ("born",)}
 
 
 FAULTS: dict[str, tuple[Any, str]] = {
