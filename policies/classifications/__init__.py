@@ -99,7 +99,7 @@ def level(
 
     `source` says what the codes are; a level may be its own source or a finer one's. A code
     without a mapping raises `UnmappedCodeError`. Postcodes are an approximation: some straddle
-    municipalities, and the published table names the main one.
+    municipalities, and the table names one of them.
     """
     if source not in SOURCES or level not in LEVELS or situation not in SITUATIONS:
         raise PolicyError(

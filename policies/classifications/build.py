@@ -9,7 +9,7 @@ where they come from. Only what the rules of `policies.coarsening` need is kept,
 - `municipalities.csv`: code, since, until, successor, arrondissement_2019, arrondissement_2025,
   nl, fr, de — `since` and `until` are 2019 or 2025: the first and last situation with this code.
 - `postcodes.csv`: postcode, municipality_2019, municipality_2025, several (1 where the published
-  table knows more than one municipality and the main one was taken).
+  table names more than one municipality: they lie in one arrondissement, and the last is kept).
 """
 
 import csv
@@ -78,10 +78,16 @@ def municipalities(
         yield (code, since, until, next_code, then, now, *names)
 
 
-def postcode(row: Row) -> tuple[str, ...]:
-    """One postcode with its municipality in both situations."""
-    several = "" if row["n_municipalities_for_postcode"] == "1" else "1"
-    return (row["postcode"], row["nis_2019"], row["nis_2025"], several)
+def postcodes(rows: list[Row], arrondissements: Mapping[str, str]) -> Iterable[tuple[str, ...]]:
+    """Every postcode once, with its municipality in both situations."""
+    places: dict[str, list[Row]] = {}
+    for row in rows:
+        places.setdefault(row["postcode"], []).append(row)
+    for code, named in places.items():
+        if len({arrondissements[row["nis_2025"]] for row in named}) > 1:
+            raise ValueError(f"postcode {code} lies in several arrondissements")
+        kept = named[-1]
+        yield (code, kept["nis_2019"], kept["nis_2025"], "1" if len(named) > 1 else "")
 
 
 def build(folder: Path) -> None:
@@ -105,7 +111,10 @@ def build(folder: Path) -> None:
     _write(
         "postcodes.csv",
         ("postcode", "municipality_2019", "municipality_2025", "several"),
-        map(postcode, _read(folder, "be_postcode_nis.csv")),
+        postcodes(
+            _read(folder, "be_postcode_nis.csv"),
+            {row["nis_code"]: row["arr_code"] for row in after},
+        ),
     )
 
 
