@@ -1,0 +1,286 @@
+"""Whom a number really identifies.
+
+Check digits catch hardly any wrong number: what causes false links is somebody else's valid number,
+a twin's, a sister's, a parent's. So a number alone links nothing. The records that state one number
+fall into *claims*: sets of records that corroborate one another, by an equal first name with no
+contradicting birth date, or by an equal birth date with a first name that is merely misspelt.
+
+Two claims on one number that contradict each other contest it. It is then its owner's: the one
+whose birth date the number tells and who isn't described by another number elsewhere. When that
+doesn't single out one claim, the number identifies nobody. A record whose number isn't its own
+keeps it as a statement, and is linked on its other fields.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from linkage.comparison import DATE, NAME, SEX, SURNAME, Levels, compare, dates, likeness
+from linkage.grouping import Groups, any_by, components, largest_by, pairs_within
+from linkage.identities import ABSENT, Bools, Identities, Ints, combine
+
+CROWD: Final = 200
+"""A number stated with more different identity records than this is a dummy, and nobody's."""
+
+GENERATION: Final = 12
+"""Years between a parent and a child at the least: two people of one name, closer in age than this
+and of one surname, are one."""
+
+Pairwise = tuple[Ints, Ints]
+
+
+@dataclass(frozen=True)
+class Corroboration:
+    """What the numbers say, an array entry per identity record.
+
+    `claim` is the smallest record among those that the number shows to be one unit (the record
+    itself where there is no number), `sure` the same among those with an equal first name; `own`
+    whether the number identifies the record.
+    `contradicted` are pairs (record, owner's record), one per pair of claims; `weak` are pairs with
+    one number that it doesn't link by itself, although nothing contradicts it.
+    """
+
+    claim: Ints
+    sure: Ints
+    own: Bools
+    contradicted: Pairwise
+    weak: Pairwise
+
+
+@dataclass(frozen=True)
+class _Relations:
+    """Pairs of records with the same number: corroborated, contradicting, or perhaps the same."""
+
+    left: Ints
+    right: Ints
+    same: Bools
+    likely: Bools
+    contradicting: Bools
+    weak: Bools
+
+    def pairs(self, which: Bools) -> Pairwise:
+        return self.left[which], self.right[which]
+
+
+def corroborate(
+    identities: Identities, known: Bools, single: Bools, *, persons: bool
+) -> Corroboration:
+    """Decide for every record what its number proves.
+
+    `known` tells for each name code whether it is a first name in its own right; `single` whether
+    a record comes from the delivery's one-row-per-unit reference, where a misspelt name is rather
+    another person's. `persons`: whether names and birth dates must corroborate; another unit's
+    number is contradicted only by a clearly different name.
+    """
+    left, right = pairs_within(identities.canonical, CROWD)
+    if persons:
+        relations = _persons(identities, left, right, known, single)
+    else:
+        relations = _others(identities, left, right)
+    sure, claim = _claims(identities, relations)
+    differ = claim[relations.left] != claim[relations.right]
+    fit = _fit(identities) if persons else np.ones(len(identities), np.int64)
+    own, contested = _owners(identities, claim, fit, relations, differ)
+    return Corroboration(
+        claim=claim,
+        sure=sure,
+        own=own,
+        contradicted=_contradictions(identities, claim, own, relations, differ & contested),
+        weak=relations.pairs(relations.weak & differ),
+    )
+
+
+def known_first_names(identities: Identities) -> Bools:
+    """By name code: whether it is a first name in its own right, met with two surnames or more."""
+    first, last = identities.first_name, identities.last_name
+    both = (first != ABSENT) & (last != ABSENT)
+    pairs = np.unique(np.stack([first[both], last[both]]), axis=1)
+    return np.bincount(pairs[0], minlength=len(identities.names)) >= 2
+
+
+def _persons(
+    identities: Identities, left: Ints, right: Ints, known: Bools, single: Bools
+) -> _Relations:
+    compared = compare(identities, identities.values(), left, right, known)
+    first, last = compared.levels["first_name"], compared.levels["last_name"]
+    sexes_differ = compared.levels["sex"] == SEX.index("different")
+    stated = compared.levels["birth_date"]
+    agree = _birth_dates_agree(identities, left, right)
+    family = _among(last, SURNAME, "exact", "similar", "part")
+
+    same_name = first == NAME.index("exact")
+    same = same_name & (agree | (family & _one_generation(identities, left, right)))
+    misspelt = _among(first, NAME, "similar", "initial") & _among(
+        last, SURNAME, "exact", "similar", "part", "missing"
+    )
+    nameless = (first == NAME.index("missing")) & family
+    likely = (
+        (misspelt | nameless)
+        & (stated == DATE.index("exact"))
+        & ~sexes_differ
+        & ~(single[left] & single[right])
+    )
+    rivalled = np.zeros(len(left), np.bool_)
+    unsure = np.flatnonzero(
+        ~same & _among(first, NAME, "similar", "other_name", "initial", "missing")
+    )
+    rivalled[unsure] = _described_elsewhere(identities, left[unsure], right[unsure])
+    likely &= ~rivalled
+    unlike = _among(first, NAME, "different", "other_name")
+    doubtful = (sexes_differ | rivalled) & _among(first, NAME, "similar", "initial")
+    contradicting = ~same & ~likely & (unlike | doubtful | ~agree)
+    weak = (
+        ~same
+        & ~likely
+        & ~rivalled
+        & ~sexes_differ
+        & agree
+        & _among(first, NAME, "similar", "other_name", "initial", "missing")
+    )
+    return _Relations(left, right, same, likely, contradicting, weak)
+
+
+def _others(identities: Identities, left: Ints, right: Ints) -> _Relations:
+    name = identities.last_name
+    unnamed = (name[left] == ABSENT) | (name[right] == ABSENT)
+    alike = likeness(identities.names, name[left], name[right]) >= 0.6
+    same = unnamed | alike
+    never = np.zeros(len(left), np.bool_)
+    return _Relations(left, right, same, never, ~same, never)
+
+
+def _among(levels: Levels, words: tuple[str, ...], *which: str) -> Bools:
+    return np.isin(levels, [words.index(word) for word in which])
+
+
+def _birth_dates_agree(identities: Identities, left: Ints, right: Ints) -> Bools:
+    """Whether the birth dates may be one person's: alike, or each alike to what the number tells.
+
+    A record without birth date is taken to have the one that its number tells.
+    """
+    born = identities.born.otherwise(identities.implied)
+    alike = dates(born.take(left), born.take(right)) != DATE.index("different")
+    fits = _fit(identities) == 2
+    agree: Bools = alike | (fits[left] & fits[right])
+    return agree
+
+
+def _one_generation(identities: Identities, left: Ints, right: Ints) -> Bools:
+    year = identities.born.otherwise(identities.implied).year
+    result: Bools = np.abs(year[left] - year[right]) < GENERATION
+    return result
+
+
+def _fit(identities: Identities) -> Ints:
+    """Does the stated birth date fit the number: 2 if so, 1 when one can't tell, 0 if not."""
+    level = dates(identities.born, identities.implied)
+    fit = np.where(level == DATE.index("different"), 0, 2)
+    return np.where(level == DATE.index("missing"), 1, fit)
+
+
+def _described_elsewhere(identities: Identities, left: Ints, right: Ints) -> Bools:
+    """Whether a third record with another number and the same birth date may be one of the two.
+
+    It may be when its surname is one of theirs and its first name is as much like one of theirs as
+    theirs are like each other: the twin who was given the other one's number.
+    """
+    result = np.zeros(len(left), np.bool_)
+    family = combine(
+        identities.born.otherwise(identities.implied).packed,
+        identities.last_name,
+        absent_if_any=True,
+    )
+    groups = Groups(np.where(identities.canonical == ABSENT, ABSENT, family))
+    first = identities.first_name
+    between = likeness(identities.names, first[left], first[right])
+    for side in (left, right):
+        at, third = groups.partners(family[side])
+        other = identities.canonical[third] != identities.canonical[side[at]]
+        at, third = at[other], third[other]
+        closest = np.maximum(
+            likeness(identities.names, first[third], first[left[at]]),
+            likeness(identities.names, first[third], first[right[at]]),
+        )
+        result[at[closest >= between[at]]] = True
+    return result
+
+
+def _claims(identities: Identities, relations: _Relations) -> tuple[Ints, Ints]:
+    """Records joined by corroborated pairs; likely ones only where no contradiction comes along."""
+    size = len(identities)
+    sure = components(size, *relations.pairs(relations.same))
+    both = components(size, *relations.pairs(relations.same | relations.likely))
+    left, right = relations.left, relations.right
+    spoilt = relations.contradicting & (both[left] == both[right]) & (sure[left] != sure[right])
+    spoilt_components = np.zeros(size, np.bool_)
+    spoilt_components[both[left[spoilt]]] = True
+    return sure, np.where(spoilt_components[both], sure, both)
+
+
+def _owners(
+    identities: Identities, claim: Ints, fit: Ints, relations: _Relations, differ: Bools
+) -> tuple[Bools, Bools]:
+    """Per record whether its number is its own; per pair whether their number is contested."""
+    number = identities.canonical
+    size = len(identities.numbers)
+    contested = np.zeros(size + 1, np.bool_)
+    contested[number[relations.left[relations.contradicting & differ]]] = True
+    crowded = np.bincount(number[number != ABSENT], minlength=size + 1) > CROWD
+    elsewhere = any_by(claim, _described_by_other_numbers(identities))
+    score = 2 * largest_by(claim, fit) + ~elsewhere
+    party = np.zeros(len(identities), np.bool_)
+    for side in (relations.left, relations.right):
+        party[side[relations.contradicting & differ]] = True
+    party = any_by(claim, party)
+    best = _unique_best(number, claim, np.where(party, score, -1), size)
+    uncontested = ~contested[number] & (largest_by(claim, fit) > 0) & ~crowded[number]
+    own = (number != ABSENT) & (uncontested | (contested[number] & party & best))
+    return own, contested[number[relations.left]]
+
+
+def _unique_best(number: Ints, claim: Ints, score: Ints, size: int) -> Bools:
+    """Per record, whether its claim alone has the highest score among the claims on its number."""
+    present = np.flatnonzero((number != ABSENT) & (score >= 0))
+    highest = np.full(size + 1, -1)
+    np.maximum.at(highest, number[present], score[present])
+    top = present[score[present] == highest[number[present]]]
+    claims = np.unique(np.stack([number[top], claim[top]]), axis=1)
+    alone = np.bincount(claims[0], minlength=size + 1) == 1
+    best: Bools = (score >= 0) & (score == highest[number]) & alone[number]
+    return best
+
+
+def _described_by_other_numbers(identities: Identities) -> Bools:
+    """Whether the same names and birth date (or address) have another number elsewhere."""
+    by_birth = combine(
+        identities.first_name, identities.last_name, identities.born.packed, absent_if_any=True
+    )
+    by_address = combine(
+        identities.first_name, identities.last_name, identities.address, absent_if_any=True
+    )
+    by_address = np.where(identities.born.year > 0, ABSENT, by_address)
+    result = np.zeros(len(identities), np.bool_)
+    numbered = identities.canonical != ABSENT
+    for key in (by_birth, by_address):
+        rows = np.flatnonzero(numbered & (key != ABSENT))
+        if len(rows):
+            numbers = identities.canonical[rows]
+            highest, lowest = largest_by(key[rows], numbers), -largest_by(key[rows], -numbers)
+            result[rows] |= highest != lowest
+    return result
+
+
+def _contradictions(
+    identities: Identities, claim: Ints, own: Bools, relations: _Relations, contested: Bools
+) -> Pairwise:
+    """One pair (record, owner's record) for each two claims that contradict each other."""
+    left, right = relations.pairs(relations.contradicting & contested)
+    turn = own[left] & ~own[right]
+    record, owner = np.where(turn, right, left), np.where(turn, left, right)
+    delivered = identities.delivered
+    seen = delivered[record] | delivered[owner]
+    record, owner = record[seen], owner[seen]
+    _, first = np.unique(np.stack([claim[record], claim[owner]]), axis=1, return_index=True)
+    first = np.sort(first)
+    return record[first], owner[first]
