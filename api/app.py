@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import routes, uploads
 from api.problems import Problem
-from api.service import Service, as_problem
+from api.service import Service, as_problem, whereabouts
 
 log = logging.getLogger("schakel")
 
@@ -125,7 +125,7 @@ async def _fault(_request: Request, error: Exception) -> JSONResponse:
     """A fault of ours: its kind goes into the log, its text nowhere (it could hold data)."""
     known = as_problem(error)
     if known is None:
-        log.error("fault: %s", type(error).__name__)
+        log.error("fault: %s", whereabouts(error))
         known = Problem(
             "fault",
             "Something went wrong here, and nothing was changed.",

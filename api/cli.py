@@ -303,11 +303,14 @@ def dataset_show(dataset: str) -> None:
 def check(
     extract: Annotated[Path, typer.Argument(help="The extract (CSV).")],
     dataset: Annotated[Path, typer.Option(help="The dataset's declaration (YAML).")],
+    period: Annotated[
+        str | None, typer.Option(help="The reference period: later dates are implausible.")
+    ] = None,
 ) -> None:
     """Check an extract on this machine, before anything is sent."""
     declared = datasets.Dataset.from_mapping(_document(dataset))
     with _existing(extract).open("rb") as file:
-        checked = extracts.check(file, declared)
+        checked = extracts.check(file, declared, period=period)
     _show_report(checked.report(), accepted=checked.accepted)
     if not checked.accepted:
         raise typer.Exit(REFUSED)
@@ -322,7 +325,7 @@ def _show_report(report: dict[str, Any], *, accepted: bool) -> None:
     shape = {key: value for key, value in report.items() if not isinstance(value, list | dict)}
     screen.fields({**shape, **report.get("format", {})})
     if report.get("faults"):
-        screen.table(report["faults"], ["severity", "reason", "variable", "count", "records"])
+        screen.table(report["faults"], ["severity", "message", "variable", "count", "rows"])
 
 
 @app.command()

@@ -37,6 +37,7 @@ def found(settings: Settings, requests: list[dict[str, Any]], now: datetime) -> 
     was cut off can be started again; one that was finished can't.
     """
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings.root_key.parent.mkdir(exist_ok=True, mode=0o700)
     migrate(settings)
     engine = store.connect(settings.database)
     with store.writing(engine) as session:

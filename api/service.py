@@ -1,8 +1,10 @@
 """The parts that every process of a service holds: settings, database, vault, objects, clock."""
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
@@ -87,6 +89,13 @@ class Service:
                 actor=actor.person,
                 now=self.clock.now(),
             )
+
+
+def whereabouts(error: BaseException) -> str:
+    """Kind of an error and the line it came from: what a log may say, its text may hold data."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"
 
 
 NEEDS_PERMIT = "A researcher applies (`schakel apply`); an approval makes the vault seal a permit."

@@ -13,7 +13,7 @@ import uvicorn
 from api import worker
 from api.app import create_app
 from api.founding import migrate
-from api.service import NotFounded, Service
+from api.service import NotFounded, Service, whereabouts
 from api.settings import Clock, Settings
 
 log = logging.getLogger("schakel")
@@ -42,8 +42,8 @@ class _NoTraces(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info:
-            kind = record.exc_info[0]
-            record.msg, record.args = f"fault: {kind.__name__ if kind else 'unknown'}", ()
+            error = record.exc_info[1]
+            record.msg, record.args = f"fault: {whereabouts(error) if error else 'unknown'}", ()
             record.exc_info = record.exc_text = None
         return True
 

@@ -261,7 +261,7 @@ def reading(engine: Engine) -> Iterator[Session]:
     """One consistent look; never waits for a writer."""
     with Session(engine.execution_options(read_only=True), expire_on_commit=False) as session:
         yield session
-        session.rollback()
+        session.expunge_all()  # what was read stays readable after the look has ended
 
 
 def healthy(engine: Engine) -> bool:

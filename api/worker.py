@@ -19,7 +19,7 @@ from api import jobs, store
 from api.jobs import LeaseLost, Taken
 from api.operations import Work, deliveries, linkage, releases
 from api.problems import Problem
-from api.service import Service, as_problem
+from api.service import Service, as_problem, whereabouts
 from api.settings import Clock, Settings
 from api.store import StoredObject
 from policies.access import Actor
@@ -75,7 +75,7 @@ class Worker:
             log.warning("job %s was taken over", taken.id)
         except Exception as error:
             problem = as_problem(error)
-            log.warning("job %s (%s): %s", taken.id, taken.kind, type(error).__name__)
+            log.warning("job %s (%s): %s", taken.id, taken.kind, whereabouts(error))
             if problem is None and taken.attempt < jobs.MOST_ATTEMPTS:
                 with store.writing(service.engine) as session:
                     jobs.again(session, taken, service.clock.now())
@@ -113,7 +113,7 @@ class Worker:
                 except LeaseLost:
                     return
                 except Exception as error:
-                    log.warning("beat of job %s: %s", taken.id, type(error).__name__)
+                    log.warning("beat of job %s: %s", taken.id, whereabouts(error))
 
         thread = threading.Thread(target=beats, name="beat", daemon=True)
         thread.start()

@@ -33,22 +33,26 @@ class Thing:
     """What an action is about, as far as access is concerned.
 
     `organisation` owns it; `members` are the people it concerns (a project's team, a release's
-    recipients); `barred` may not act on it whatever their role (the builder of a release).
+    recipients); `makers` made it, and can't do what takes another person's eyes.
     """
 
     state: str = ""
     organisation: str = ""
     members: frozenset[str] = field(default_factory=frozenset)
-    barred: frozenset[str] = field(default_factory=frozenset)
+    makers: frozenset[str] = field(default_factory=frozenset)
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Who may do one action, how they must stand to the thing, and in which of its states."""
+    """Who may do one action, how they must stand to the thing, and in which of its states.
+
+    `by_another` shuts out those who made the thing.
+    """
 
     roles: frozenset[str]
     relation: Relation = "anybody"
     states: frozenset[str] | None = None
+    by_another: bool = False
     next_step: str = "Ask an administrator of the office who can do it for you."
 
 
@@ -57,9 +61,11 @@ def _rule(
     relation: Relation = "anybody",
     states: str = "",
     next_step: str = "Ask an administrator of the office who can do it for you.",
+    *,
+    by_another: bool = False,
 ) -> Rule:
     named = frozenset(ROLES) if roles == "everybody" else frozenset(roles.split())
-    return Rule(named, relation, frozenset(states.split()) or None, next_step)
+    return Rule(named, relation, frozenset(states.split()) or None, by_another, next_step)
 
 
 ACTIONS: Mapping[str, Rule] = {
@@ -98,6 +104,7 @@ ACTIONS: Mapping[str, Rule] = {
         "statistician",
         states="built",
         next_step="A second statistician reads the disclosure report and clears or withdraws it.",
+        by_another=True,
     ),
     "release.withdraw": _rule("statistician dpo director", states="built cleared"),
     "release.download": _rule(
@@ -156,7 +163,7 @@ def refusal(actor: Actor, action: str, thing: Thing) -> Refusal | None:
             rule.next_step,
             visible=heard,
         )
-    if actor.person in thing.barred:
+    if rule.by_another and actor.person in thing.makers:
         return Refusal(
             "own-work",
             "Nobody decides on what they made themselves.",

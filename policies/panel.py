@@ -42,7 +42,7 @@ class Displayed:
 
     release: str
     moment: str
-    table: pa.Table
+    table: pa.Table = field(repr=False)
     intervals: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
 
     @classmethod
@@ -203,10 +203,7 @@ class Panel:
 
     def _codes(self, shown: Displayed, rows: Integers, key: str) -> tuple[Integers, Integers, Any]:
         """For every unit its label (0 … of the names given) and status; 0 and ABSENT if absent."""
-        column = shown.table.column(key)
-        if column.null_count:
-            raise DisclosureError(f"{key} has values without a label; say why they are missing")
-        codes, names = encode(column.cast(pa.string()))
+        codes, names = encode(shown.table.column(key).cast(pa.string()))
         statuses = np.array([_status(name) for name in names.to_pylist()], np.int64)
         label, status = np.zeros(len(rows), np.int64), np.full(len(rows), _ABSENT)
         there = rows >= 0
@@ -216,12 +213,12 @@ class Panel:
 
     def _numbers(self, key: str) -> dict[str, int]:
         """A number from 1 on for each label that any release shows for a key."""
-        texts = [
-            pc.unique(shown.table.column(key).cast(pa.string())).to_pylist()
-            for shown in self.releases
-            if key in shown.table.column_names
-        ]
-        labels = {label for text in texts for label in text} | {SUPPRESSED}
+        labels = {SUPPRESSED}
+        for shown in [shown for shown in self.releases if key in shown.table.column_names]:
+            column = shown.table.column(key)
+            if column.null_count:
+                raise DisclosureError(f"{key} has values without a label; say why they are missing")
+            labels.update(pc.unique(column.cast(pa.string())).to_pylist())
         return {label: number for number, label in enumerate(sorted(labels), 1)}
 
     def _changing(self, keys: Sequence[str]) -> list[list[_Changing]]:

@@ -272,7 +272,7 @@ def _manifest(
 ) -> bytes:
     return _json(
         {
-            "type": "release-manifest",
+            "type": "manifest",
             "version": SCHEMA_VERSION,
             "permit": permit,
             "project": project,

@@ -123,6 +123,10 @@ class Cast:
         signatures = [self.profiles[signer].sign(document) for signer in signers]
         self[ADMINISTRATORS[0]].post("/people", {"document": document, "signatures": signatures})
 
+    def recipient(self, person: str) -> str:
+        """The age recipient that releases are sealed to for a researcher."""
+        return str(self.identities[person].to_public())
+
     def sign(self, person: str, kind: str, **content: Any) -> dict[str, Any]:
         """A document of some kind by a person, with their signature."""
         document = {

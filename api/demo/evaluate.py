@@ -276,10 +276,14 @@ class Search:
         texts = [text for text in texts if len(text) > 1]
         self._words = {" ".join(_WORD.findall(folded(text))) for text in texts}
         self._longest = max(len(words.split()) for words in self._words)
-        self._raw = {
-            form.encode() for text in texts for form in (text, text.upper())
-            if len(form.encode()) >= SHORTEST_RAW
-        }  # fmt: skip
+        self._starting: dict[bytes, set[bytes]] = {}
+        for text in texts:
+            for form in (text.encode(), text.upper().encode()):
+                if len(form) >= SHORTEST_RAW:
+                    self._starting.setdefault(form[:SHORTEST_RAW], set()).add(form)
+        starts = [int.from_bytes(start, "little") for start in self._starting]
+        self._sieve = np.zeros(1 << 22, bool)
+        self._sieve[_bucket(np.array(starts, np.uint64))] = True
 
     def count(self, files: Mapping[str, bytes]) -> int:
         """How many different texts were found."""
@@ -310,49 +314,28 @@ class Search:
     def _in_bytes(self, data: bytes) -> set[bytes]:
         """Texts that stand in the bytes between characters that are no letters or digits.
 
-        For each length of text, all windows of the bytes are hashed at once and compared with the
-        hashes of the texts; what agrees is compared byte by byte.
+        All windows of `SHORTEST_RAW` bytes become whole numbers at once; where one is how some
+        text begins, those texts are compared byte by byte.
         """
-        found: set[bytes] = set()
-        by_length: dict[int, list[bytes]] = {}
-        for text in self._raw:
-            by_length.setdefault(len(text), []).append(text)
+        if len(data) < SHORTEST_RAW:
+            return set()
         content = np.frombuffer(data, np.uint8).astype(np.uint64)
-        # prefix[i] is the hash of the first i bytes; windows follow from differences (mod 2^64)
-        powers = np.ones(len(content) + 1, np.uint64)
-        powers[1:] = np.cumprod(np.full(len(content), _BASE, np.uint64))
-        prefix = np.zeros(len(content) + 1, np.uint64)
-        prefix[1:] = np.cumsum((content + np.uint64(1)) * powers[:-1])
-        for length, texts in by_length.items():
-            if length > len(content):
-                continue
-            windows = prefix[length:] - prefix[:-length]
-            wanted = np.array([_hash(text) for text in texts], np.uint64)
-            # a window at i carries the factor base^i, which is taken out by its inverse
-            aligned = windows * _inverse_powers(len(windows))
-            for start in np.flatnonzero(np.isin(aligned, wanted)).tolist():
-                text = data[start : start + length]
-                if text in self._raw and _stands_alone(data, start, length):
+        count = len(content) - SHORTEST_RAW + 1
+        windows = np.zeros(count, np.uint64)
+        for place in range(SHORTEST_RAW):
+            windows |= content[place : place + count] << np.uint64(8 * place)
+        suspects = np.flatnonzero(self._sieve[_bucket(windows)])
+        found: set[bytes] = set()
+        for start in suspects.tolist():
+            for text in self._starting.get(data[start : start + SHORTEST_RAW], ()):
+                if data.startswith(text, start) and _stands_alone(data, start, len(text)):
                     found.add(text)
         return found
 
 
-_BASE = np.uint64(0x9E3779B97F4A7C15)  # odd, so that it has an inverse modulo 2^64
-_INVERSE = np.uint64(pow(int(_BASE), -1, 2**64))
-
-
-def _inverse_powers(count: int) -> Any:
-    powers = np.ones(count, np.uint64)
-    powers[1:] = np.cumprod(np.full(count - 1, _INVERSE, np.uint64))
-    return powers
-
-
-def _hash(text: bytes) -> int:
-    value, power = 0, 1
-    for byte in text:
-        value = (value + (byte + 1) * power) % 2**64
-        power = power * int(_BASE) % 2**64
-    return value
+def _bucket(windows: Any) -> Any:
+    """A number below 2^22 for each window: the high bits of a multiplicative hash."""
+    return (windows * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(42)
 
 
 def _stands_alone(data: bytes, start: int, length: int) -> bool:

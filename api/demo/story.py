@@ -39,6 +39,7 @@ from policies import permits, releases
 YEAR = 365
 PERIODS = ("2024", "2025")
 BREAKS = [15, 20, 25, 30]
+K = 5
 
 
 class Story:
@@ -115,8 +116,8 @@ class Story:
             with self.chapter("third_wave", "A new holder joins the running project"):
                 third, last_permit = self._third_wave(cast)
             with self.chapter("evaluation", "What came of it, held against the truth"):
-                self._evaluate(cast, people, last_permit,
-                               {"2024": first, "2025": second, "2025 with education": third}, other)  # fmt: skip
+                packages = {"2024": first, "2025": second, "2025 with education": third}
+                self._evaluate(cast, people, last_permit, packages, other)
                 self._verify_ledger(cast)
             cast.stop()
         self.seconds["total"] = round(time.perf_counter() - begun, 2)
@@ -258,7 +259,7 @@ class Story:
                     "variables": [
                         *keys("geboortedatum", "gemeente"),
                         {"name": "begin", "as": "begin", "rule": [{"quarter": {}}]},
-                        {"name": "status", "as": "status", "rule": [{"keep": {}}]},
+                        {"name": "categorie", "as": "status", "rule": [{"keep": {}}]},
                     ],
                 },
                 {
@@ -287,10 +288,8 @@ class Story:
                 "moments": 1,
                 "sensitive": ["status", "wage", "in_education"],
             },
-            "thresholds": {"k": 5, "suppression": 0.1},
-            "recipients": [
-                {"person": researcher, "age_recipient": str(cast.identities[researcher].to_public())}
-            ],
+            "thresholds": {"k": K, "suppression": 0.1},
+            "recipients": [{"person": researcher, "age_recipient": cast.recipient(researcher)}],
             "valid_from": (today - timedelta(days=1)).isoformat(),
             "valid_until": (today + timedelta(days=5 * YEAR)).isoformat(),
             "retention_until": (today + timedelta(days=10 * YEAR)).isoformat(),
@@ -366,7 +365,7 @@ class Story:
         summary = release["summary"]
         self.say(
             f"  {summary['units']} units; smallest cell {summary['smallest_cell']} "
-            f"(k = {summary['k']}); of {summary['suppressed_share']:.1%} of units a value is suppressed."
+            f"(k = {summary['k']}); values of {summary['suppressed_share']:.1%} of them suppressed."
         )
 
     def _first_release(self, cast: Cast, permit: str) -> Package:
@@ -441,28 +440,23 @@ class Story:
     def _small_universe(self, people: Population, first: Package) -> dict[str, Any]:
         """A request that will be fine alone and not together: the story needs one, so it looks.
 
-        It counts as the test does, on the truth: in one arrondissement every age class holds k in
-        2025, and fewer than k of them changed class since 2024.
+        It counts as the test does, on the truth: an arrondissement where every age class holds k
+        units in 2025 with room to spare, and one to four changed class since 2024.
         """
-        shown = first.table("units").to_pandas()
-        known = shown[~shown["arrondissement"].str.startswith("_")]
-        statuses = people.statuses("2025").to_pandas()
-        crossed = statuses.assign(crossed=statuses["age"].isin([20, 25]))
+        shown = set(first.table("units")["arrondissement"].to_pylist())
+        young = people.statuses("2025").to_pandas()
         served = set(self.truths["employment-service", "2025"].truth["person"].to_pylist())
         for universe in (["child-benefit", "employment-service"], ["employment-service"]):
-            inside = crossed if len(universe) > 1 else crossed[crossed["person"].isin(served)]
-            cells = inside.groupby("arrondissement").agg(
-                people=("person", "size"), crossed=("crossed", "sum")
-            )
-            classes = inside.groupby(["arrondissement", "age_class"]).size().unstack(fill_value=0)
-            roomy = classes[(classes >= 12).all(axis=1)].index.intersection(
-                known["arrondissement"].unique()
-            )
-            fitting = cells.loc[roomy].query("0 < crossed <= 4").sort_values("people")
-            if len(fitting):
+            inside = young if len(universe) > 1 else young[young["person"].isin(served)]
+            by_class = inside.groupby(["arrondissement", "age_class"]).size().unstack(fill_value=0)
+            by_age = inside.groupby(["arrondissement", "age"]).size().unstack(fill_value=0)
+            fitting = by_class.min(axis=1)[
+                by_age[[20, 25]].isin(range(1, K)).any(axis=1) & by_class.index.isin(shown)
+            ]
+            if len(fitting) and fitting.max() >= K + 3:
                 return {
                     "universe": universe,
-                    "only": {"arrondissement": [str(fitting.index[-1])]},
+                    "only": {"arrondissement": [str(fitting.idxmax())]},
                     "suppress": False,
                 }
         raise RuntimeError("no arrondissement is small enough for this part of the story")
@@ -505,7 +499,7 @@ class Story:
         first, second = packages["2024"], packages["2025"]
         pseudonyms = evaluate.judge_stability(rows, first, second, PERIODS)
         pseudonyms["shared_between_projects"] = len(first.pseudonyms() & other.pseudonyms())
-        disclosure = {"k": 5, **evaluate.judge_disclosure(packages)}
+        disclosure = {"k": K, **evaluate.judge_disclosure(packages)}
         everything = {
             f"{wave}/{path}": data
             for wave, package in {**packages, "other project": other}.items()
@@ -579,7 +573,7 @@ def _altered(token: str) -> str:
 
 @contextmanager
 def _one_byte_changed(database: Path, permit: str) -> Iterator[None]:
-    """What somebody with the database in hands could try: widen a permit behind the vault's back."""
+    """What somebody with the database in hands could try: widen a permit unseen by the vault."""
     connection = sqlite.connect(str(database), isolation_level=None, timeout=30)
     try:
         (body,) = connection.execute(

@@ -246,7 +246,7 @@ def take_in(
         sealer = vault.sealer(connection)
     progress("decrypt and check", 0.0)
     with objects.open(row.upload) as ciphertext:
-        checked, sha256 = _decrypted(ciphertext, row.length, identities, declared, progress)
+        checked, sha256 = _decrypted(ciphertext, row, identities, declared, progress)
     if sha256 != row.declared_sha256:
         raise Problem(
             "ciphertext-mismatch",
@@ -271,14 +271,14 @@ def take_in(
 
 def _decrypted(
     ciphertext: BinaryIO,
-    length: int,
+    row: Delivery,
     identities: list[Any],
     declared: datasets.Dataset,
     progress: Progress,
 ) -> tuple[extracts.Checked, str]:
     """Stream age plaintext through a pipe into the checker; both ends have to agree."""
     read_end, write_end = os.pipe()
-    source = _Counted(ciphertext, length, progress)
+    source = _Counted(ciphertext, row.length, progress)
     broken: list[Exception] = []
 
     def decrypt() -> None:
@@ -294,7 +294,7 @@ def _decrypted(
     thread.start()
     try:
         with os.fdopen(read_end, "rb") as plaintext:
-            checked = extracts.check(plaintext, declared)
+            checked = extracts.check(plaintext, declared, period=row.period)
             for _rest in iter(lambda: plaintext.read(1 << 20), b""):
                 pass
     finally:

@@ -55,7 +55,7 @@ def _thing(work: Work, row: Release | None) -> Thing:
     sealed = sealed_permit(work, row.permit) if row else None
     if row is None or sealed is None:
         return ABSENT_THING
-    return Thing(row.state, members=sealed.members, barred=frozenset({row.builder}))
+    return Thing(row.state, members=sealed.members, makers=frozenset({row.builder}))
 
 
 # -- asking ----------------------------------------------------------------------------------------
