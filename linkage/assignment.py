@@ -1,8 +1,8 @@
 """Who goes with whom: clusters of identity records, merged best pair first under constraints.
 
 Never in one cluster: two subjects of the spine, two different numbers that are each somebody's
-own, two rows of a delivery that has one row per unit (unless all their fields agree), two units that
-one row names (a child and its mother). A pair whose candidates exclude each other shares its
+own, two rows of a delivery that has one row per unit (unless all their fields agree), two units
+that one row names (a child and its mother). A pair whose candidates exclude each other shares its
 probability with them, so that two equally good candidates are nobody's and go to a human.
 """
 

@@ -43,6 +43,9 @@ EXACT: Final = {
 SIMILAR: Final = 0.85
 """Jaro-Winkler similarity (Winkler 1990, prefix weight 0.1) from which two names are alike."""
 
+RARE: Final = 0.05
+"""A form of a name used this much less often than one that is much alike is a misspelling of it."""
+
 
 def likeness(texts: Texts, left: Ints, right: Ints) -> Likeness:
     """Jaro-Winkler similarity of texts by code; 1 when equal, 0 when either is missing."""
@@ -141,13 +144,14 @@ class Pairs:
 
 
 def compare(
-    identities: Identities, values: dict[str, Ints], left: Ints, right: Ints, known: Bools
+    identities: Identities, values: dict[str, Ints], left: Ints, right: Ints, uses: Ints
 ) -> Pairs:
     """Levels of all fields but the number for the pairs (left, right) of records.
 
     First and last names are compared crosswise where they were swapped. `values` is
-    `identities.values()`. `known` tells for each name code whether it is a first name in its own
-    right: two unlike names that are both known are `other_name`, a typing error is `similar`.
+    `identities.values()`. `uses` tells for each name code how many families use it as a first name:
+    of two names much alike, both are names in their own right (`other_name`) unless one is so rare
+    beside the other that it is rather a typing error (`similar`).
     """
     first, last = _name_codes(identities, left, right)
     alike = likeness(identities.names, *first), likeness(identities.names, *last)
@@ -158,7 +162,7 @@ def compare(
     for scores, sides in zip(alike, (first, last), strict=True):
         scores[rows] = likeness(identities.names, sides[0][rows], sides[1][rows])
     levels = {
-        "first_name": _first_names(identities.names, *first, alike[0], known),
+        "first_name": _first_names(identities.names, *first, alike[0], uses),
         "last_name": _last_names(identities, left, right, *last, alike[1], swapped),
         "birth_date": dates(identities.born.take(left), identities.born.take(right)),
         "sex": _sexes(identities.sex[left], identities.sex[right]),
@@ -198,19 +202,22 @@ def _swapped(
     if len(rows):
         cross = likeness(identities.names, first[left[rows]], last[right[rows]])
         back = likeness(identities.names, last[left[rows]], first[right[rows]])
-        result[rows] = (np.minimum(cross, back) >= SIMILAR) & (
+        slip = one_slip(identities.names, first[left[rows]], last[right[rows]])
+        slip &= one_slip(identities.names, last[left[rows]], first[right[rows]])
+        result[rows] = ((np.minimum(cross, back) >= SIMILAR) | slip) & (
             cross + back > alike[0][rows] + alike[1][rows]
         )
     return result
 
 
-def _first_names(names: Texts, left: Ints, right: Ints, score: Likeness, known: Bools) -> Levels:
+def _first_names(names: Texts, left: Ints, right: Ints, score: Likeness, uses: Ints) -> Levels:
     result = np.full(len(left), NAME.index("different"), np.int8)
     close = score >= SIMILAR
     rows = np.flatnonzero(~close & (score > 0.6))
     close[rows] = one_slip(names, left[rows], right[rows])
     result[close] = NAME.index("similar")
-    result[close & known[left] & known[right]] = NAME.index("other_name")
+    rarer, other = np.minimum(uses[left], uses[right]), np.maximum(uses[left], uses[right])
+    result[close & (rarer > 1) & (rarer >= RARE * other)] = NAME.index("other_name")
     result[begins(names, left, right, score)] = NAME.index("initial")
     result[left == right] = NAME.index("exact")
     result[(left == ABSENT) | (right == ABSENT)] = NAME.index("missing")

@@ -64,18 +64,18 @@ class _Relations:
 
 
 def corroborate(
-    identities: Identities, known: Bools, single: Bools, *, persons: bool
+    identities: Identities, uses: Ints, single: Bools, *, persons: bool
 ) -> Corroboration:
     """Decide for every record what its number proves.
 
-    `known` tells for each name code whether it is a first name in its own right; `single` whether
-    a record comes from the delivery's one-row-per-unit reference, where a misspelt name is rather
+    `uses` tells for each name code how many families use it as a first name; `single` whether a
+    record comes from the delivery's one-row-per-unit reference, where a misspelt name is rather
     another person's. `persons`: whether names and birth dates must corroborate; another unit's
     number is contradicted only by a clearly different name.
     """
     left, right = pairs_within(identities.canonical, CROWD)
     if persons:
-        relations = _persons(identities, left, right, known, single)
+        relations = _persons(identities, left, right, uses, single)
     else:
         relations = _others(identities, left, right)
     sure, claim = _claims(identities, relations)
@@ -91,18 +91,22 @@ def corroborate(
     )
 
 
-def known_first_names(identities: Identities) -> Bools:
-    """By name code: whether it is a first name in its own right, met with two surnames or more."""
+def uses_as_first_name(identities: Identities) -> Ints:
+    """By name code: how many surnames it is met with as a first name; 0 for what is a surname."""
     first, last = identities.first_name, identities.last_name
     both = (first != ABSENT) & (last != ABSENT)
-    pairs = np.unique(np.stack([first[both], last[both]]), axis=1)
-    return np.bincount(pairs[0], minlength=len(identities.names)) >= 2
+    pairs = np.unique(combine(first[both], last[both]), return_index=True)[1]
+    size = len(identities.names)
+    as_first = np.bincount(first[both][pairs], minlength=size)
+    as_last = np.bincount(last[both][pairs], minlength=size)
+    return np.where(as_first > as_last, as_first, 0)
 
 
 def _persons(
-    identities: Identities, left: Ints, right: Ints, known: Bools, single: Bools
+    identities: Identities, left: Ints, right: Ints, uses: Ints, single: Bools
 ) -> _Relations:
-    compared = compare(identities, identities.values(), left, right, known)
+    # Here any name met twice is a name in its own right, however rare.
+    compared = compare(identities, identities.values(), left, right, np.minimum(uses, 2))
     first, last = compared.levels["first_name"], compared.levels["last_name"]
     sexes_differ = compared.levels["sex"] == SEX.index("different")
     stated = compared.levels["birth_date"]

@@ -141,7 +141,7 @@ def _standardised(delivery: Delivery, plan: Plan) -> Any:
 
 
 def _without_impossible_parents(table: Any) -> Any:
-    """A parent's number counts as missing where it tells a birth after, or just before, the child's.
+    """A parent's number counts as missing where it tells a birth too near the child's.
 
     Only where the parent's own birth date isn't stated: then nothing else would show that it is
     the child's number, should both have one name. The child's birth year must be sure.

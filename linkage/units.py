@@ -16,7 +16,7 @@ import pyarrow as pa
 from linkage.assignment import Assignment, Cluster, Edges, assign, best_edges
 from linkage.blocking import blocks, candidates
 from linkage.comparison import LEVELS, NUMBER, Levels, Pairs, compare
-from linkage.corroboration import Corroboration, corroborate, known_first_names
+from linkage.corroboration import Corroboration, corroborate, uses_as_first_name
 from linkage.grouping import Groups, pairs_within
 from linkage.identities import (
     ABSENT,
@@ -105,16 +105,16 @@ def link_units(
             table, subject, number=NUMBER_FIELDS.get(unit_type), conversions=conversions
         )
     with stage("numbers"):
-        known = known_first_names(identities)
+        uses = uses_as_first_name(identities)
         single = np.zeros(len(identities), np.bool_)
         single[identity[entries.distinct]] = True
-        numbers = corroborate(identities, known, single, persons=persons)
+        numbers = corroborate(identities, uses, single, persons=persons)
         identities = _told_by_numbers(identities, numbers)
     with stage("weigh"):
         values = identities.values()
         cluster, conflict = _clusters(identities, numbers, subjects)
         model = Model(plan, _frequencies(cluster, values), households=persons)
-        scorer = _Scorer(identities, values, known, numbers, model)
+        scorer = _Scorer(identities, values, uses, numbers, model)
         own_probability = scorer.own()
         weak = (identities.number == ABSENT) & (own_probability < plan.link_threshold)
         cluster = _repeated(identities, table, cluster, weak)
@@ -262,13 +262,13 @@ class _Scorer:
         self,
         identities: Identities,
         values: dict[str, Ints],
-        known: Bools,
+        uses: Ints,
         numbers: Corroboration,
         model: Model,
     ) -> None:
         self._identities = identities
         self._values = values
-        self._known = known
+        self._uses = uses
         self._numbers = numbers
         self._model = model
 
@@ -334,7 +334,7 @@ class _Scorer:
         return left[keep], right[keep], probability[keep], _agreeing(pairs.levels)[keep]
 
     def _compare(self, left: Ints, right: Ints) -> Pairs:
-        return compare(self._identities, self._values, left, right, self._known)
+        return compare(self._identities, self._values, left, right, self._uses)
 
 
 def _agreeing(levels: Mapping[str, Levels]) -> Bools:
