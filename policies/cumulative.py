@@ -61,6 +61,7 @@ class Assessment:
     """At most `EXAMPLES` of each."""
     failing_alone: int
     failing_together: int
+    """How many fail; together, a combination counts for each choice of moments it fails at."""
     units_at_risk: int
     """Units of this release in any failing cell."""
     smallest_alone: int
