@@ -16,6 +16,7 @@ from linkage.identities import ABSENT, Bools, Dates, Identities, Ints, Texts
 
 Levels = npt.NDArray[np.int8]
 Likeness = npt.NDArray[np.float32]
+Sides = tuple[Ints, Ints]
 
 # The order of the words is the number of the level.
 NAME: Final = ("missing", "exact", "similar", "other_name", "initial", "different")
@@ -157,8 +158,7 @@ def compare(
     alike = likeness(identities.names, *first), likeness(identities.names, *last)
     swapped = _swapped(identities, left, right, alike)
     rows = np.flatnonzero(swapped)
-    for sides, column in ((first, identities.last_name), (last, identities.first_name)):
-        sides[1][rows] = column[right[rows]]
+    _cross(identities.names, first, last, rows, uses)
     for scores, sides in zip(alike, (first, last), strict=True):
         scores[rows] = likeness(identities.names, sides[0][rows], sides[1][rows])
     levels = {
@@ -180,11 +180,27 @@ def compare(
     return Pairs(left, right, levels, {f: np.where(exact[f], agreed[f], ABSENT) for f in agreed})
 
 
-def _name_codes(
-    identities: Identities, left: Ints, right: Ints
-) -> tuple[tuple[Ints, Ints], tuple[Ints, Ints]]:
+def _name_codes(identities: Identities, left: Ints, right: Ints) -> tuple[Sides, Sides]:
     first, last = identities.first_name, identities.last_name
     return (first[left], first[right]), (last[left], last[right])
+
+
+def _cross(names: Texts, first: Sides, last: Sides, rows: Ints, uses: Ints) -> None:
+    """Put the names of swapped pairs across, the given names under `first`.
+
+    Which two are given names shows in what is used as a first name. Where that doesn't show, it is
+    the two that are less alike, so that nothing is taken for an equal first name that may not be.
+    """
+    one = first[0][rows], last[1][rows]
+    other = last[0][rows], first[1][rows]
+    usual = [np.maximum(uses[sides[0]], uses[sides[1]]) for sides in (one, other)]
+    score = [likeness(names, *sides) for sides in (one, other)]
+    lower = np.minimum(*one) < np.minimum(*other)
+    unclear = (score[0] < score[1]) | ((score[0] == score[1]) & lower)
+    given = np.where(usual[0] == usual[1], unclear, usual[0] > usual[1])
+    for side in range(2):
+        first[side][rows] = np.where(given, one[side], other[side])
+        last[side][rows] = np.where(given, other[side], one[side])
 
 
 def _swapped(
@@ -288,11 +304,11 @@ def addresses(identities: Identities, left: Ints, right: Ints) -> Levels:
     )
 
 
-def _agree(sides: tuple[Ints, Ints]) -> Bools:
+def _agree(sides: Sides) -> Bools:
     agree: Bools = (sides[0] == sides[1]) & (sides[0] != ABSENT)
     return agree
 
 
-def _differ(sides: tuple[Ints, Ints]) -> Bools:
+def _differ(sides: Sides) -> Bools:
     differ: Bools = (sides[0] != sides[1]) & (sides[0] != ABSENT) & (sides[1] != ABSENT)
     return differ

@@ -24,8 +24,8 @@ CROWD: Final = 200
 """A number stated with more different identity records than this is a dummy, and nobody's."""
 
 GENERATION: Final = 12
-"""Years between a parent and a child at the least: two people of one name, closer in age than this
-and of one surname, are one."""
+"""Years between a parent and a child at the least: two records of one number, first name and
+surname that are closer in age are one person with a wrong birth date, not father and son."""
 
 Pairwise = tuple[Ints, Ints]
 
@@ -114,7 +114,10 @@ def _persons(
     family = _among(last, SURNAME, "exact", "similar", "part")
 
     same_name = first == NAME.index("exact")
-    same = same_name & (agree | (family & _one_generation(identities, left, right)))
+    elsewhere = _described_by_other_numbers(identities)
+    mistaken = family & _one_generation(identities, left, right)
+    mistaken &= ~(elsewhere[left] | elsewhere[right])
+    same = same_name & (agree | mistaken)
     misspelt = _among(first, NAME, "similar", "initial") & _among(
         last, SURNAME, "exact", "similar", "part", "missing"
     )

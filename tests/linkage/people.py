@@ -142,7 +142,7 @@ def world(families: int, seed: int) -> World:
             siblings.append(add(household, first, last, date(1995, 2009), sex, **kin))
             if rng.random() < 0.03:
                 one = siblings.pop()
-                other = _twin_name(one, rng, name)
+                other = _twin_name(one, taken, rng, name)
                 sex = one.sex if other in FIRST[one.sex] else "MF"[one.sex == "M"]
                 two = add(household, other, last, one.birth_date, sex, twin=one.id, **kin)
                 people[one.id] = replace(one, twin=two.id)
@@ -154,14 +154,15 @@ def world(families: int, seed: int) -> World:
     return World(tuple(people), (before, after), tuple(children), relatives)
 
 
-def _twin_name(one: Person, rng: np.random.Generator, name: Any) -> str:
-    close = [n for n in FIRST[one.sex] if n != one.first_name and n[0] == one.first_name[0]
+def _twin_name(one: Person, taken: set[str], rng: np.random.Generator, name: Any) -> str:
+    taken = taken | {one.first_name}
+    close = [n for n in FIRST[one.sex] if n not in taken and n[0] == one.first_name[0]
              and abs(len(n) - len(one.first_name)) <= 1]
     if close and rng.random() < 0.5:
         return close[rng.integers(len(close))]
     while True:
         other = str(name("MF"[int(rng.random() < 0.5)]))
-        if other != one.first_name:
+        if other not in taken:
             return other
 
 
