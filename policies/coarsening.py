@@ -16,7 +16,7 @@ says why it is missing: `NOT_IN_SOURCE`, `NOT_LINKED` or `SUPPRESSED`.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
@@ -594,10 +594,3 @@ def shown(name: str, values: Any, missing: Any = None) -> dict[str, Any]:
             "holder declare them as missing"
         )
     return {name: pc.coalesce(values, codes)}
-
-
-def day_of(epoch: int) -> str:
-    """A day since 1 January 1970 as text; the open ends of an interval as …"""
-    if epoch in (EARLIEST, LATEST):
-        return "…"
-    return (date(1970, 1, 1) + timedelta(days=epoch)).isoformat()

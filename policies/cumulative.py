@@ -4,10 +4,10 @@ Two releases can each be safe and give somebody away together: who was 15–19 i
 in the next was born in a known year. So the test is taken on what all releases of a project imply.
 
 **What an intruder is taken to know** (the permit's scenario): the exact value of every known
-variable that never changes (a date of birth, a sex), and the values of the known variables that do
-change (a place of residence) at `moments` moments of the intruder's choice; which releases the
-person is in at those moments, and that the person is in the release under test. The intruder knows
-this program too. The intruder isn't taken to know who is *absent* from a release.
+variable that never changes (a date of birth, a sex); the values of the known variables that do
+change (a place of residence) at up to `moments` moments of the intruder's choice, and that the
+person is in a release about each of them; and that the person is in the release under test. The
+intruder knows this program too. The intruder isn't taken to know who is *absent* from a release.
 
 **What is promised** when `assess` passes: whatever moments are chosen, the units of the release
 under test that look like the person — same implied interval for each never-changing variable
@@ -19,10 +19,12 @@ and adds nothing to what they risked already. Those who are no longer in the rel
 against elimination: every value their interval allows is still shared by k units, unless it wasn't
 before this release either.
 
-**What isn't promised**: nothing about what the k units have in common (all of them unemployed: see
-the scenario's sensitive variables), about an intruder who knows changing variables at more moments
-than stated, who knows that somebody is missing from a release, or who holds sensitive variables as
-knowledge. Events (a quarter of work) aren't keys.
+**What isn't promised**: anything about what the k units have in common (all of them unemployed: see
+the scenario's sensitive variables); about an intruder who knows changing variables at more moments
+than stated, who knows that somebody is missing from a release, who knows several members of one
+household at once, or who holds sensitive variables as knowledge; or that a changing value withheld
+at one moment can't be guessed from the same person's value at another, since most people stay where
+they are. Events (a quarter of work) aren't keys.
 
 A person whose date of birth was corrected at the source between two releases shows labels that
 can't both be true. No day of birth fits, and the pair of labels itself gives the person away: such

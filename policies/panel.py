@@ -194,8 +194,9 @@ class Panel:
         self.now = self.moments.index(current.moment)
         self.fixed = {key: self._fixed(key) for key in self.keys if key not in scenario.changing}
         self.changing = self._changing(scenario.changing)
-        chosen = min(scenario.moments, len(self.moments)) if scenario.changing else 1
-        self.choices = list(combinations(range(len(self.moments)), chosen))
+        most = min(scenario.moments, len(self.moments)) if scenario.changing else 1
+        every = range(len(self.moments))
+        self.choices = [one for size in range(1, most + 1) for one in combinations(every, size)]
         columns = [part for it in self.fixed.values() for part in (it.low, it.high, it.odd)]
         self.before, _ = numbered(columns, len(self.here))
 

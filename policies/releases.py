@@ -294,12 +294,16 @@ def faults(files: Mapping[str, bytes]) -> list[str]:
     over the manifest is the vault's to verify."""
     if MANIFEST not in files:
         return [f"{MANIFEST} is missing"]
-    listed = {entry["path"]: entry for entry in json.loads(files[MANIFEST])["files"]}
+    try:
+        entries = json.loads(files[MANIFEST])["files"]
+        listed = {entry["path"]: entry["sha256"] for entry in entries}
+    except (ValueError, KeyError, TypeError):
+        return [f"{MANIFEST} can't be read"]
     found = [f"{path} is missing" for path in sorted(listed.keys() - files.keys())]
     extra = files.keys() - listed.keys() - {MANIFEST, SIGNATURE}
     found += [f"{path} is not in the manifest" for path in sorted(extra)]
     for path in sorted(listed.keys() & files.keys()):
-        if hashlib.sha256(files[path]).hexdigest() != listed[path]["sha256"]:
+        if hashlib.sha256(files[path]).hexdigest() != listed[path]:
             found.append(f"{path} was changed")
     return found
 

@@ -29,7 +29,9 @@ class Naive:
         self.earlier, self.current = self.releases[:-1], self.releases[-1]
         self.moments = sorted({shown.moment for shown, _ in self.releases})
         count = min(scenario.moments, len(self.moments)) if self.changing else 1
-        self.choices = list(combinations(self.moments, count))
+        self.choices = [
+            choice for size in range(1, count + 1) for choice in combinations(self.moments, size)
+        ]
 
     def interval(self, shown: Displayed, key: str, label: str) -> Any:
         if label in MISSING_CODES:

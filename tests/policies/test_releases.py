@@ -175,6 +175,8 @@ def test_the_manifest_lists_every_file(files: dict[str, bytes]) -> None:
             ["report.json is missing"],
         ),
         (lambda files: {"README.md": files["README.md"]}, ["manifest.json is missing"]),
+        (lambda files: {**files, "manifest.json": b"{"}, ["manifest.json can't be read"]),
+        (lambda files: {**files, "manifest.json": b"[]"}, ["manifest.json can't be read"]),
     ],
 )
 def test_what_differs_from_the_manifest_is_named(
