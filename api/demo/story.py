@@ -93,9 +93,9 @@ class Story:
             with self.chapter("founding", "A service is founded, people are enrolled"):
                 self._found(cast)
             with self.chapter("first_deliveries", "Three holders deliver 2024"):
-                self._declare(cast)
+                self.declare(cast)
                 self._refuse_strangers(cast)
-                self._deliver(cast, "2024", ("child-benefit", "employment-service",
+                self.deliver(cast, "2024", ("child-benefit", "employment-service",
                                                      "social-security", "conversions"))  # fmt: skip
             with self.chapter("permit", "A researcher applies, two people decide"):
                 first_permit = self._permit(cast)
@@ -108,7 +108,7 @@ class Story:
             with self.chapter("year", "A year passes; the second wave comes, the root key changes"):
                 self.refused(
                     "downloading after the permit expired",
-                    lambda: self._download(cast, other_release, "researcher-2"),
+                    lambda: self.download(cast, other_release, "researcher-2"),
                 )
                 self._second_wave(cast)
             with self.chapter("second_release", "The second release"):
@@ -156,7 +156,7 @@ class Story:
             "each with keys of their own."
         )
 
-    def _declare(self, cast: Cast) -> None:
+    def declare(self, cast: Cast) -> None:
         for declared in declarations().values():
             if declared.id != "education":
                 cast[f"holder-{declared.holder}"].post("/datasets", declared.to_mapping())
@@ -200,7 +200,7 @@ class Story:
         )
         plain.unlink()
 
-    def _deliver(self, cast: Cast, period: str, names: tuple[str, ...]) -> None:
+    def deliver(self, cast: Cast, period: str, names: tuple[str, ...]) -> None:
         table = Table("dataset", "rows", "state", "warnings", "ledger", box=None)
         for name in names:
             file = self.truths[name, period]
@@ -296,12 +296,12 @@ class Story:
         }  # fmt: skip
         return {**document, **changes}
 
-    def _apply(self, cast: Cast, researcher: str, document: dict[str, Any]) -> dict[str, Any]:
+    def apply(self, cast: Cast, researcher: str, document: dict[str, Any]) -> dict[str, Any]:
         row = cast[researcher].post("/applications", document)
         submitted: dict[str, Any] = cast[researcher].post(f"/applications/{row['id']}/submit")
         return submitted
 
-    def _advise(self, cast: Cast, row: dict[str, Any], person: str = "dpo-1") -> dict[str, Any]:
+    def advise(self, cast: Cast, row: dict[str, Any], person: str = "dpo-1") -> dict[str, Any]:
         signed = cast.sign(
             person, "advice", application=row["id"],
             application_sha256=permits.sha256(row["document"]),
@@ -310,7 +310,7 @@ class Story:
         advised: dict[str, Any] = cast[person].post(f"/applications/{row['id']}/advice", signed)
         return advised
 
-    def _approve(
+    def approve(
         self, cast: Cast, row: dict[str, Any], person: str = "director-1"
     ) -> dict[str, Any]:
         signed = cast.sign(
@@ -321,8 +321,8 @@ class Story:
         approved: dict[str, Any] = cast[person].post(f"/applications/{row['id']}/decision", signed)
         return approved
 
-    def _granted(self, cast: Cast, researcher: str, document: dict[str, Any]) -> str:
-        row = self._approve(cast, self._advise(cast, self._apply(cast, researcher, document)))
+    def granted(self, cast: Cast, researcher: str, document: dict[str, Any]) -> str:
+        row = self.approve(cast, self.advise(cast, self.apply(cast, researcher, document)))
         return str(row["permit"])
 
     def _permit(self, cast: Cast) -> str:
@@ -331,33 +331,33 @@ class Story:
         exact["datasets"][0]["variables"][0]["rule"][0]["age_class"]["breaks"] = list(range(15, 31))
         self.refused(
             "asking for age in single years, finer than the minimum",
-            lambda: self._apply(cast, "researcher-1", exact),
+            lambda: self.apply(cast, "researcher-1", exact),
         )
-        signed_alone = self._advise(cast, self._apply(cast, "researcher-1", document), "both-1")
+        signed_alone = self.advise(cast, self.apply(cast, "researcher-1", document), "both-1")
         self.refused(
             "advice and approval signed by one person",
-            lambda: self._approve(cast, signed_alone, "both-1"),
+            lambda: self.approve(cast, signed_alone, "both-1"),
         )
         cast["researcher-1"].post(f"/applications/{signed_alone['id']}/withdraw")
-        permit = self._granted(cast, "researcher-1", document)
+        permit = self.granted(cast, "researcher-1", document)
         self.say(f"  The vault sealed permit {permit} on the signatures of dpo-1 and director-1.")
         return permit
 
     # -- releases ---------------------------------------------------------------------------------
 
-    def _build(self, cast: Cast, permit: str, period: str, **asked: Any) -> dict[str, Any]:
+    def build(self, cast: Cast, permit: str, period: str, **asked: Any) -> dict[str, Any]:
         builder = cast["statistician-1"]
         row = builder.post("/releases", {"permit": permit, "period": period, **asked})
         return builder.wait_release(row["id"])
 
-    def _clear(self, cast: Cast, release: dict[str, Any], person: str = "statistician-2") -> None:
+    def clear(self, cast: Cast, release: dict[str, Any], person: str = "statistician-2") -> None:
         signed = cast.sign(
             person, "clearance", release=release["id"], manifest_sha256=release["manifest_sha256"]
         )
         cast[person].post(f"/releases/{release['id']}/clearance", signed)
         cast[person].wait_release(release["id"])
 
-    def _download(self, cast: Cast, release: str, person: str = "researcher-1") -> Package:
+    def download(self, cast: Cast, release: str, person: str = "researcher-1") -> Package:
         archive = cast[person].fetch(release, [cast.identities[person]])
         return Package(releases.contents(archive))
 
@@ -371,30 +371,30 @@ class Story:
     def _first_release(self, cast: Cast, permit: str) -> Package:
         self.refused(
             "building a release without a permit",
-            lambda: self._build(cast, "permit-that-nobody-signed", "2024"),
+            lambda: self.build(cast, "permit-that-nobody-signed", "2024"),
         )
         with _one_byte_changed(cast.settings.data / "schakel.sqlite", permit):
             self.refused(
                 "building under a permit changed by one byte",
-                lambda: self._build(cast, permit, "2024"),
+                lambda: self.build(cast, permit, "2024"),
             )
-        release = self._build(cast, permit, "2024")
+        release = self.build(cast, permit, "2024")
         if release["state"] != "built":
             raise RuntimeError(f"the first release was {release['state']}: {release['refusal']}")
         self.refused(
-            "clearing one's own release", lambda: self._clear(cast, release, "statistician-1")
+            "clearing one's own release", lambda: self.clear(cast, release, "statistician-1")
         )
         self.refused(
             "downloading a release that nobody cleared",
-            lambda: self._download(cast, release["id"]),
+            lambda: self.download(cast, release["id"]),
         )
-        self._clear(cast, release)
+        self.clear(cast, release)
         self.refused(
             "downloading as somebody who is no recipient",
-            lambda: self._download(cast, release["id"], "researcher-2"),
+            lambda: self.download(cast, release["id"], "researcher-2"),
         )
         self._show(release)
-        return self._download(cast, release["id"])
+        return self.download(cast, release["id"])
 
     def _second_project(self, cast: Cast) -> tuple[Package, str]:
         soon = (cast.clock.now().date() + timedelta(days=100)).isoformat()
@@ -402,23 +402,23 @@ class Story:
             cast, "school-leavers", "researcher-2", valid_until=soon, retention_until=soon,
             title="School leavers and their first job",
         )  # fmt: skip
-        permit = self._granted(cast, "researcher-2", document)
-        release = self._build(cast, permit, "2024")
-        self._clear(cast, release)
+        permit = self.granted(cast, "researcher-2", document)
+        release = self.build(cast, permit, "2024")
+        self.clear(cast, release)
         self._show(release)
-        return self._download(cast, release["id"], "researcher-2"), str(release["id"])
+        return self.download(cast, release["id"], "researcher-2"), str(release["id"])
 
     def _second_wave(self, cast: Cast) -> None:
-        self._deliver(cast, "2025", ("child-benefit", "employment-service"))
+        self.deliver(cast, "2025", ("child-benefit", "employment-service"))
         rotated = cast[ADMINISTRATORS[0]].post("/vault/root")
         self.say(f"  The root key is at version {rotated['root_version']} now; nothing stopped.")
-        self._deliver(cast, "2025", ("social-security", "conversions"))
+        self.deliver(cast, "2025", ("social-security", "conversions"))
 
     def _second_release(
         self, cast: Cast, people: Population, first: Package, permit: str
     ) -> Package:
         asked = self._small_universe(people, first)
-        narrow = self._build(cast, permit, "2025", **asked)
+        narrow = self.build(cast, permit, "2025", **asked)
         problem = narrow["refusal"]
         if narrow["state"] != "refused" or not problem["only_together"]:
             raise RuntimeError("the small universe was meant to fail only together")
@@ -430,12 +430,12 @@ class Story:
             }
         )
         self.say(f"  refused: a small universe ({asked['only']})\n    {problem['detail']}")
-        release = self._build(cast, permit, "2025")
+        release = self.build(cast, permit, "2025")
         if release["state"] != "built":
             raise RuntimeError(f"the second release was refused: {release['refusal']}")
-        self._clear(cast, release)
+        self.clear(cast, release)
         self._show(release)
-        return self._download(cast, release["id"])
+        return self.download(cast, release["id"])
 
     def _small_universe(self, people: Population, first: Package) -> dict[str, Any]:
         """A request that will be fine alone and not together: the story needs one, so it looks.
@@ -464,7 +464,7 @@ class Story:
     def _third_wave(self, cast: Cast) -> tuple[Package, str]:
         declared = declarations()["education"]
         cast[f"holder-{declared.holder}"].post("/datasets", declared.to_mapping())
-        self._deliver(cast, "2025", ("education",))
+        self.deliver(cast, "2025", ("education",))
         document = self.application(cast, "neet", "researcher-1")
         document["title"] += ", with enrolments"
         document["datasets"].append(
@@ -474,13 +474,13 @@ class Story:
                 "variables": [{"name": "niveau", "as": "level", "rule": [{"keep": {}}]}],
             }
         )
-        permit = self._granted(cast, "researcher-1", document)
-        release = self._build(cast, permit, "2025")
+        permit = self.granted(cast, "researcher-1", document)
+        release = self.build(cast, permit, "2025")
         if release["state"] != "built":
             raise RuntimeError(f"the third release was refused: {release['refusal']}")
-        self._clear(cast, release)
+        self.clear(cast, release)
         self._show(release)
-        return self._download(cast, release["id"]), permit
+        return self.download(cast, release["id"]), permit
 
     # -- judging ----------------------------------------------------------------------------------
 

@@ -1,0 +1,328 @@
+"""The front door: ciphertext in pieces, receipts, and nothing that the service could read (V24)."""
+
+import base64
+import hashlib
+import socket
+import subprocess
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pyrage
+import pytest
+
+from api.client import TUS, Client
+from api.operations.deliveries import plaintext_problem
+from keyvault import ledger as ledgers
+from keyvault.signing import verify_receipt
+from tests.api.house import House, refusal_of
+
+DATASET = "employment-service"
+
+
+@pytest.fixture(scope="module")
+def holder(house: House) -> Client:
+    """The employment service's own person, with its dataset declared."""
+    client = house["holder-vdab"]
+    declared = house.story.truths[DATASET, "2024"].dataset
+    client.post("/datasets", declared.to_mapping())
+    return client
+
+
+@pytest.fixture
+def ciphertext(house: House, holder: Client, tmp_path: Path) -> Path:
+    """An extract, encrypted to the service."""
+    plain = tmp_path / "extract.csv"
+    plain.write_bytes(house.story.truths[DATASET, "2024"].content)
+    sealed = tmp_path / "extract.csv.age"
+    holder.encrypt(plain, sealed)
+    return sealed
+
+
+def _patch(client: Client, location: str, offset: int, data: bytes, **headers: str) -> Any:
+    return httpx.patch(
+        client.profile.server + location,
+        content=data,
+        headers={
+            **TUS,
+            "Authorization": f"Bearer {client.token()}",
+            "Content-Type": "application/offset+octet-stream",
+            "Upload-Offset": str(offset),
+            **headers,
+        },
+    )
+
+
+def _stored(house: House, location: str) -> bytes:
+    """What the service holds of an upload."""
+    from api import store
+    from api.store import Delivery
+
+    with store.reading(house.service.engine) as session:
+        row = session.get(Delivery, location.rpartition("/")[2])
+        assert row is not None
+        assert row.upload is not None
+        return house.service.objects.path(row.upload).read_bytes()
+
+
+def test_an_upload_cut_at_several_points_resumes_bit_identical(
+    house: House, holder: Client, ciphertext: Path
+) -> None:
+    """V24: the line breaks in the middle of a request, several times; every byte is there once."""
+    whole = ciphertext.read_bytes()
+    location = holder.open_upload(ciphertext, DATASET, "2030")
+    for cut in (10, 33, 1000, len(whole) // 2):
+        offset = holder.offset(location)
+        _break_off(holder, location, offset, whole[offset:cut], announced=len(whole) - offset)
+        reached = _settled(holder, location, cut)
+        assert reached <= cut
+        assert _stored(house, location)[:reached] == whole[:reached]
+    offset = holder.offset(location)
+    last = _patch(holder, location, offset, whole[offset:-1])
+    assert last.status_code == 204
+    assert _stored(house, location) == whole[:-1]
+    holder.send(location, ciphertext)
+    delivery = holder.wait_delivery(location.rpartition("/")[2])
+    assert delivery["receipt"]["sha256"] == hashlib.sha256(whole).hexdigest()
+    assert delivery["state"] == "accepted"
+
+
+def _break_off(client: Client, location: str, offset: int, data: bytes, announced: int) -> None:
+    """Send part of a request's body over a bare socket, then hang up."""
+    address = urlsplit(client.profile.server)
+    head = (
+        f"PATCH {location} HTTP/1.1\r\nHost: {address.netloc}\r\nTus-Resumable: 1.0.0\r\n"
+        f"Authorization: Bearer {client.token()}\r\nUpload-Offset: {offset}\r\n"
+        "Content-Type: application/offset+octet-stream\r\n"
+        f"Content-Length: {announced}\r\n\r\n"
+    )
+    with socket.create_connection((address.hostname, address.port)) as line:
+        line.sendall(head.encode() + data)
+
+
+def _settled(client: Client, location: str, expected: int) -> int:
+    """The offset once the service has noticed that the line is dead."""
+    import time
+
+    reached = 0
+    for _ in range(100):
+        reached = client.offset(location)
+        if reached >= expected:
+            break
+        time.sleep(0.02)
+    return reached
+
+
+def test_the_receipt_is_signed_and_stands_in_the_ledger(house: House, tmp_path: Path) -> None:
+    """V24: checksum receipt with time, dataset, period, signature and ledger position."""
+    client = house["holder-rsz"]
+    house.delivered("social-security")
+    receipt = client.get("/deliveries")[-1]["receipt"]
+    public = client.public()
+    verify_receipt(receipt, public["receipt"][0])
+    assert {"sha256", "received_at", "dataset", "period", "signature", "ledger_position"} <= set(
+        receipt
+    )
+    entries = house["auditor-1"].get("/ledger?most=10000")["entries"]
+    stored = [
+        ledgers.Stored(place, entry["leaf"].encode(), entry["checkpoint"])
+        for place, entry in enumerate(entries)
+    ]
+    assert receipt["sha256"] in entries[receipt["ledger_position"]]["leaf"]
+    assert ledgers.verify(stored, public["ledger"], checkpoints=[receipt["checkpoint"]]) == []
+
+
+def test_plaintext_is_refused_and_no_byte_of_it_is_kept(
+    house: House, holder: Client, tmp_path: Path
+) -> None:
+    """V24: the first bytes decide, and the answer holds the command that encrypts."""
+    plain = tmp_path / "plain.csv"
+    plain.write_bytes(house.story.truths[DATASET, "2024"].content)
+    location = holder.open_upload(plain, DATASET, "2031")
+    refusal = refusal_of(lambda: holder.send(location, plain))
+    assert (refusal.status, refusal.type) == (415, "plaintext-upload")
+    assert "age -R" in refusal.problem["next_step"]
+    assert _stored(house, location) == b""
+    one_by_one = [_patch(holder, location, 0, plain.read_bytes()[:1])]
+    assert one_by_one[0].status_code == 415
+
+
+@pytest.mark.parametrize("cut", [1, 5, 20])
+def test_the_first_bytes_may_come_in_pieces(cut: int) -> None:
+    """What can still become an age file is waited for; what can't is refused at once."""
+    assert plaintext_problem(b"age-encryption.org/v1\n"[:cut]) is None
+    assert plaintext_problem(b"-----BEGIN AGE ENCRYPTED FILE-----"[:cut]) is None
+    assert plaintext_problem(b"age-encryption.org/v2\n") is not None
+    assert plaintext_problem(b"name;number\n"[:cut]) is not None
+
+
+def test_a_damaged_request_is_not_kept(holder: Client, house: House, ciphertext: Path) -> None:
+    """tus checksum: 460, and the offset stays where it was."""
+    location = holder.open_upload(ciphertext, DATASET, "2032")
+    data = ciphertext.read_bytes()[:4000]
+    right = base64.b64encode(hashlib.sha256(data).digest()).decode()
+    wrong = base64.b64encode(hashlib.sha256(b"other").digest()).decode()
+    damaged = _patch(holder, location, 0, data, **{"Upload-Checksum": f"sha256 {wrong}"})
+    assert damaged.status_code == 460
+    assert holder.offset(location) == 0
+    assert _stored(house, location) == b""
+    whole = _patch(holder, location, 0, data, **{"Upload-Checksum": f"sha256 {right}"})
+    assert (whole.status_code, whole.headers["Upload-Offset"]) == (204, "4000")
+
+
+def test_offsets_never_go_back(holder: Client, ciphertext: Path) -> None:
+    """Bytes for another offset are refused with the right one."""
+    location = holder.open_upload(ciphertext, DATASET, "2033")
+    data = ciphertext.read_bytes()
+    assert _patch(holder, location, 0, data[:100]).status_code == 204
+    again = _patch(holder, location, 0, data[:100])
+    assert (again.status_code, again.headers["Upload-Offset"]) == (409, "100")
+    ahead = _patch(holder, location, 200, data[200:300])
+    assert ahead.status_code == 409
+
+
+def test_more_bytes_than_declared_are_refused(holder: Client, ciphertext: Path) -> None:
+    """The declared length is the limit."""
+    location = holder.open_upload(ciphertext, DATASET, "2034")
+    longer = ciphertext.read_bytes() + b"more"
+    assert _patch(holder, location, 0, longer).status_code == 413
+    assert holder.offset(location) == 0
+
+
+def test_other_bytes_than_declared_are_noticed(holder: Client, ciphertext: Path) -> None:
+    """The SHA-256 of the whole is declared first; other bytes give no receipt."""
+    location = holder.open_upload(ciphertext, DATASET, "2035")
+    other = bytearray(ciphertext.read_bytes())
+    other[-1] ^= 1
+    answer = _patch(holder, location, 0, bytes(other))
+    assert answer.status_code == 422
+    assert answer.json()["type"].endswith("ciphertext-mismatch")
+    delivery = holder.get(f"/deliveries/{location.rpartition('/')[2]}")
+    assert (delivery["state"], delivery["receipt"]) == ("rejected", None)
+
+
+def test_a_damaged_age_file_is_rejected_whole(holder: Client, ciphertext: Path) -> None:
+    """No row of a file that doesn't authenticate to its end is accepted."""
+    damaged = ciphertext.with_name("damaged.age")
+    data = bytearray(ciphertext.read_bytes())
+    data[-5] ^= 1
+    damaged.write_bytes(bytes(data))
+    location = holder.open_upload(damaged, DATASET, "2036")
+    holder.send(location, damaged)
+    delivery = holder.wait_delivery(location.rpartition("/")[2])
+    assert delivery["state"] == "rejected"
+    assert delivery["report"] == {"problem": "damaged-delivery"}
+
+
+def test_a_file_for_somebody_else_is_rejected(holder: Client, ciphertext: Path) -> None:
+    """Encrypted, but to another key: told so, and nothing else."""
+    other = pyrage.x25519.Identity.generate().to_public()
+    foreign = ciphertext.with_name("foreign.age")
+    foreign.write_bytes(pyrage.encrypt(b"a;b\n1;2\n", [other]))
+    location = holder.open_upload(foreign, DATASET, "2037")
+    holder.send(location, foreign)
+    assert holder.wait_delivery(location.rpartition("/")[2])["state"] == "rejected"
+
+
+def test_the_same_period_is_delivered_once(house: House, holder: Client, ciphertext: Path) -> None:
+    """A second file for one dataset and period is refused, and says where the first stands."""
+    first = holder.open_upload(ciphertext, DATASET, "2038")
+    holder.send(first, ciphertext)
+    refusal = refusal_of(lambda: holder.open_upload(ciphertext, DATASET, "2038"))
+    assert (refusal.status, refusal.type) == (409, "already-delivered")
+
+
+def test_another_holder_hears_what_a_missing_thing_answers(
+    house: House, holder: Client, ciphertext: Path
+) -> None:
+    """S16: a holder sees its own files only, and can't find out which others exist."""
+    location = holder.open_upload(ciphertext, DATASET, "2039")
+    stranger = house["holder-rsz"]
+    existing = refusal_of(lambda: stranger.get(f"/deliveries/{location.rpartition('/')[2]}"))
+    missing = refusal_of(lambda: stranger.get("/deliveries/delivery-0000000000000000"))
+    assert existing.problem == missing.problem
+    assert _patch(stranger, location, 0, b"age-encryption.org/v1\n").status_code == 404
+    assert refusal_of(lambda: stranger.open_upload(ciphertext, DATASET, "2039")).status in (403, 404)
+
+
+def test_the_library_uploads_in_one_call_and_resumes(
+    house: House, holder: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken upload goes on with the very same ciphertext when the command is given again."""
+    source = tmp_path / "extract.csv"
+    source.write_bytes(house.story.truths[DATASET, "2024"].content)
+    monkeypatch.setattr("api.client.REQUEST_PIECE", 20_000)
+    pieces: list[int] = []
+
+    def dying(stage: str, done: int, total: int) -> None:
+        if stage == "sending" and done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        holder.upload(source, DATASET, "2040", dying)
+    first = (tmp_path / "extract.csv.age").read_bytes()
+
+    def counting(stage: str, done: int, total: int) -> None:
+        if stage == "sending":
+            pieces.append(done)
+
+    delivery = holder.upload(source, DATASET, "2040", counting)
+    assert delivery["state"] == "accepted"
+    assert delivery["receipt"]["sha256"] == hashlib.sha256(first).hexdigest()
+    assert pieces[0] > len(first) / 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["extract.csv"]
+
+
+@pytest.mark.age
+@pytest.mark.parametrize("armour", [[], ["-a"]])
+def test_a_file_encrypted_by_debians_age_is_accepted(
+    house: House, holder: Client, tmp_path: Path, age_program: str, armour: list[str]
+) -> None:
+    """Any age client will do, binary or armoured."""
+    plain, sealed = tmp_path / "extract.csv", tmp_path / "extract.csv.age"
+    plain.write_bytes(house.story.truths[DATASET, "2024"].content)
+    recipient = holder.public()["uploads"]
+    subprocess.run([age_program, *armour, "-r", recipient, "-o", sealed, plain], check=True)
+    location = holder.open_upload(sealed, DATASET, "2041" if armour else "2042")
+    holder.send(location, sealed)
+    assert holder.wait_delivery(location.rpartition("/")[2])["state"] == "accepted"
+
+
+def test_tus_says_what_it_can(holder: Client) -> None:
+    """OPTIONS needs a token like everything else but three routes, or at least tells no secrets."""
+    answer = httpx.options(holder.profile.server + "/uploads")
+    assert answer.headers["Tus-Version"] == "1.0.0"
+    assert answer.headers["Tus-Extension"] == "creation,checksum"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Tus-Resumable": "0.2.0"}, 412),
+        ({"Upload-Length": "many"}, 400),
+        ({"Upload-Metadata": "dataset %%%"}, 400),
+        ({"Upload-Metadata": "dataset ZQ=="}, 400),
+        ({"Upload-Length": str(2**50)}, 413),
+    ],
+)
+def test_a_badly_made_request_is_told_what_is_wrong(
+    holder: Client, headers: dict[str, str], status: int
+) -> None:
+    """Each with a sentence that says what to do."""
+    metadata = ",".join(
+        f"{key} {base64.b64encode(value.encode()).decode()}"
+        for key, value in {"dataset": DATASET, "period": "2043", "sha256": "0" * 64}.items()
+    )
+    answer = httpx.post(
+        holder.profile.server + "/uploads",
+        headers={
+            **TUS,
+            "Authorization": f"Bearer {holder.token()}",
+            "Upload-Length": "10",
+            "Upload-Metadata": metadata,
+            **headers,
+        },
+    )
+    assert answer.status_code == status
+    assert answer.json()["next_step"]
