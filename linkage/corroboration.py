@@ -6,9 +6,9 @@ fall into *claims*: sets of records that corroborate one another, by an equal fi
 contradicting birth date, or by an equal birth date with a first name that is merely misspelt.
 
 Two claims on one number that contradict each other contest it. It is then its owner's: the one
-whose birth date the number tells and who isn't described by another number elsewhere. When that
-doesn't single out one claim, the number identifies nobody. A record whose number isn't its own
-keeps it as a statement, and is linked on its other fields.
+whose birth date the number tells, who isn't described by another number elsewhere, and who was met
+more often by far. When that doesn't single out one claim, the number identifies nobody for now. A
+record whose number is somebody else's keeps it as a statement, and is linked on its other fields.
 """
 
 from dataclasses import dataclass
@@ -27,6 +27,9 @@ GENERATION: Final = 12
 """Years between a parent and a child at the least: two records of one number, first name and
 surname that are closer in age are one person with a wrong birth date, not father and son."""
 
+MAJORITY: Final = 3
+"""Of two claims alike in all else, one that was met this many times as often is the owner's."""
+
 Pairwise = tuple[Ints, Ints]
 
 
@@ -36,7 +39,8 @@ class Corroboration:
 
     `claim` is the smallest record among those that the number shows to be one unit (the record
     itself where there is no number), `sure` the same among those with an equal first name; `own`
-    whether the number identifies the record.
+    whether the number identifies the record, `disowned` whether it is shown to be somebody else's
+    (neither: it may be the record's).
     `contradicted` are pairs (record, owner's record), one per pair of claims; `weak` are pairs with
     one number that it doesn't link by itself, although nothing contradicts it.
     """
@@ -44,6 +48,7 @@ class Corroboration:
     claim: Ints
     sure: Ints
     own: Bools
+    disowned: Bools
     contradicted: Pairwise
     weak: Pairwise
 
@@ -64,14 +69,14 @@ class _Relations:
 
 
 def corroborate(
-    identities: Identities, uses: Ints, single: Bools, *, persons: bool
+    identities: Identities, uses: Ints, single: Bools, seen: Ints, *, persons: bool
 ) -> Corroboration:
     """Decide for every record what its number proves.
 
     `uses` tells for each name code how many families use it as a first name; `single` whether a
     record comes from the delivery's one-row-per-unit reference, where a misspelt name is rather
-    another person's. `persons`: whether names and birth dates must corroborate; another unit's
-    number is contradicted only by a clearly different name.
+    another person's; `seen` how often it was met. `persons`: whether names and birth dates must
+    corroborate; another unit's number is contradicted only by a clearly different name.
     """
     left, right = pairs_within(identities.canonical, CROWD)
     if persons:
@@ -81,11 +86,12 @@ def corroborate(
     sure, claim = _claims(identities, relations)
     differ = claim[relations.left] != claim[relations.right]
     fit = _fit(identities) if persons else np.ones(len(identities), np.int64)
-    own, contested = _owners(identities, claim, fit, relations, differ)
+    own, disowned, contested = _standing(identities, claim, fit, seen, relations, differ)
     return Corroboration(
         claim=claim,
         sure=sure,
         own=own,
+        disowned=disowned,
         contradicted=_contradictions(identities, claim, own, relations, differ & contested),
         weak=relations.pairs(relations.weak & differ),
     )
@@ -118,6 +124,7 @@ def _persons(
     mistaken = family & _one_generation(identities, left, right)
     mistaken &= ~(elsewhere[left] | elsewhere[right])
     same = same_name & (agree | mistaken)
+    same |= _crosswise(identities, left, right, uses) & (stated == DATE.index("exact"))
     misspelt = _among(first, NAME, "similar", "initial") & _among(
         last, SURNAME, "exact", "similar", "part", "missing"
     )
@@ -146,6 +153,20 @@ def _persons(
         & _among(first, NAME, "similar", "other_name", "initial", "missing")
     )
     return _Relations(left, right, same, likely, contradicting, weak)
+
+
+def _crosswise(identities: Identities, left: Ints, right: Ints, uses: Ints) -> Bools:
+    """Whether the given name of one stands in the other's surname, whatever became of the surname.
+
+    The name must be one in use as a first name, and what stands beside it on either side must not.
+    """
+    first, last = identities.first_name, identities.last_name
+    result = np.zeros(len(left), np.bool_)
+    for one, other in ((left, right), (right, left)):
+        given = (first[one] == last[other]) & (uses[first[one]] > 1)
+        beside = (uses[last[one]] == 0) & (uses[first[other]] == 0)
+        result |= given & beside & (first[one] != ABSENT)
+    return result
 
 
 def _others(identities: Identities, left: Ints, right: Ints) -> _Relations:
@@ -225,37 +246,56 @@ def _claims(identities: Identities, relations: _Relations) -> tuple[Ints, Ints]:
     return sure, np.where(spoilt_components[both], sure, both)
 
 
-def _owners(
-    identities: Identities, claim: Ints, fit: Ints, relations: _Relations, differ: Bools
-) -> tuple[Bools, Bools]:
-    """Per record whether its number is its own; per pair whether their number is contested."""
+def _standing(
+    identities: Identities, claim: Ints, fit: Ints, seen: Ints, relations: _Relations, differ: Bools
+) -> tuple[Bools, Bools, Bools]:
+    """Per record whether its number is its own, and whether it is shown not to be; per pair whether
+    their number is contested."""
     number = identities.canonical
     size = len(identities.numbers)
+    fighting = relations.contradicting & differ
     contested = np.zeros(size + 1, np.bool_)
-    contested[number[relations.left[relations.contradicting & differ]]] = True
-    crowded = np.bincount(number[number != ABSENT], minlength=size + 1) > CROWD
-    elsewhere = any_by(claim, _described_by_other_numbers(identities))
-    score = 2 * largest_by(claim, fit) + ~elsewhere
+    contested[number[relations.left[fighting]]] = True
+    crowded = (np.bincount(number[number != ABSENT], minlength=size + 1) > CROWD)[number]
     party = np.zeros(len(identities), np.bool_)
-    for side in (relations.left, relations.right):
-        party[side[relations.contradicting & differ]] = True
+    party[relations.left[fighting]] = True
+    party[relations.right[fighting]] = True
     party = any_by(claim, party)
-    best = _unique_best(number, claim, np.where(party, score, -1), size)
-    uncontested = ~contested[number] & (largest_by(claim, fit) > 0) & ~crowded[number]
-    own = (number != ABSENT) & (uncontested | (contested[number] & party & best))
-    return own, contested[number[relations.left]]
+    elsewhere = any_by(claim, _described_by_other_numbers(identities))
+    fits = largest_by(claim, fit)
+    score = np.where(party, 2 * fits + ~elsewhere, ABSENT)
+    top, best = _winners(number, claim, score, seen, size)
+    settled = np.zeros(size + 1, np.bool_)
+    settled[number[best]] = True
+    uncontested = ~contested[number] & ~crowded
+    numbered = number != ABSENT
+    own = numbered & ((uncontested & (fits > 0)) | best)
+    lost = party & (~top | settled[number])
+    disowned = numbered & ~own & (crowded | (uncontested & (fits == 0)) | lost)
+    return own, disowned, contested[number[relations.left]]
 
 
-def _unique_best(number: Ints, claim: Ints, score: Ints, size: int) -> Bools:
-    """Per record, whether its claim alone has the highest score among the claims on its number."""
-    present = np.flatnonzero((number != ABSENT) & (score >= 0))
-    highest = np.full(size + 1, -1)
-    np.maximum.at(highest, number[present], score[present])
-    top = present[score[present] == highest[number[present]]]
-    claims = np.unique(np.stack([number[top], claim[top]]), axis=1)
-    alone = np.bincount(claims[0], minlength=size + 1) == 1
-    best: Bools = (score >= 0) & (score == highest[number]) & alone[number]
-    return best
+def _winners(number: Ints, claim: Ints, score: Ints, seen: Ints, size: int) -> tuple[Bools, Bools]:
+    """Per record whether its claim has its number's highest score, and whether it is the owner's.
+
+    It is when no other has that score, or none that has it was met nearly as often (`MAJORITY`).
+    """
+    highest = np.full(size + 1, ABSENT)
+    np.maximum.at(highest, number, score)
+    top = (score != ABSENT) & (score == highest[number])
+    rows = np.flatnonzero(top)
+    support = np.bincount(claim[rows], weights=seen[rows], minlength=len(claim))
+    claims, first = np.unique(claim[rows], return_index=True)
+    numbers = number[rows[first]]
+    order = np.lexsort((-support[claims], numbers))
+    claims, numbers = claims[order], numbers[order]
+    leads = np.append(True, numbers[1:] != numbers[:-1])[: len(numbers)]
+    follower = np.append(support[claims[1:]], 0.0)
+    followed = np.append(~leads[1:], False)[: len(leads)]
+    clear = ~followed | (support[claims] >= MAJORITY * follower[: len(claims)])
+    wins = np.zeros(len(claim) + 1, np.bool_)
+    wins[claims[leads & clear]] = True
+    return top, top & wins[claim]
 
 
 def _described_by_other_numbers(identities: Identities) -> Bools:

@@ -108,7 +108,8 @@ def link_units(
         uses = uses_as_first_name(identities)
         single = np.zeros(len(identities), np.bool_)
         single[identity[entries.distinct]] = True
-        numbers = corroborate(identities, uses, single, persons=persons)
+        seen = np.maximum(np.bincount(identity, minlength=len(identities)), 1)
+        numbers = corroborate(identities, uses, single, seen, persons=persons)
         identities = _told_by_numbers(identities, numbers)
     with stage("weigh"):
         values = identities.values()
@@ -358,13 +359,7 @@ def _describer(
 
     def describe(keys: Iterable[int]) -> Mapping[int, Cluster]:
         wanted = list(keys)
-        number = dict(
-            zip(
-                cluster[numbers.own].tolist(),
-                identities.canonical[numbers.own].tolist(),
-                strict=True,
-            )
-        )
+        number = _numbers(identities, numbers, cluster)
         asked = np.zeros(int(cluster.max(initial=ABSENT)) + 1, np.bool_)
         asked[wanted] = True
         place = cluster[identity]
@@ -384,6 +379,16 @@ def _describer(
         }
 
     return describe
+
+
+def _numbers(identities: Identities, numbers: Corroboration, cluster: Ints) -> dict[int, int]:
+    """The number of each cluster: its own, else one that may be its own."""
+    result: dict[int, int] = {}
+    for which in ((identities.canonical != ABSENT) & ~numbers.disowned, numbers.own):
+        result.update(
+            zip(cluster[which].tolist(), identities.canonical[which].tolist(), strict=True)
+        )
+    return result
 
 
 def _sets(keys: Ints, values: Ints, which: Bools) -> dict[int, frozenset[int]]:

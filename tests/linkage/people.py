@@ -81,10 +81,26 @@ def national_number(year: int, month: int, day: int, serial: int) -> str:
 def world(families: int, seed: int) -> World:
     """Families of two parents and one to four children, some of them twins with close names."""
     rng = np.random.default_rng(seed)
-    surnames = [n for part in LAST.split("|") for n in ([part] if " " in part and part[0:2] in
-                ("Va", "De", "El", "Ai") else part.split())]
-    surnames += [a + b for a in ("Ver", "Van", "De", "Op") for b in
-                 ("beke", "donck", "meersch", "hove", "kerk", "winne", "straete", "broucke", "cauwer")]
+    surnames = [
+        n
+        for part in LAST.split("|")
+        for n in ([part] if " " in part and part[0:2] in ("Va", "De", "El", "Ai") else part.split())
+    ]
+    surnames += [
+        a + b
+        for a in ("Ver", "Van", "De", "Op")
+        for b in (
+            "beke",
+            "donck",
+            "meersch",
+            "hove",
+            "kerk",
+            "winne",
+            "straete",
+            "broucke",
+            "cauwer",
+        )
+    ]
     weights = 1.0 / np.arange(1, len(surnames) + 1) ** 0.8
     weights /= weights.sum()
     streets = STREETS.split("|")
@@ -113,7 +129,8 @@ def world(families: int, seed: int) -> World:
     def address() -> tuple[str, str, str]:
         return (
             streets[rng.integers(len(streets))],
-            str(rng.integers(1, 250)) + ("" if rng.random() < 0.9 else f" bus {rng.integers(1, 9)}"),
+            str(rng.integers(1, 250))
+            + ("" if rng.random() < 0.9 else f" bus {rng.integers(1, 9)}"),
             str(1000 + 10 * int(rng.integers(0, max(20, families // 40)))),
         )
 
@@ -156,8 +173,11 @@ def world(families: int, seed: int) -> World:
 
 def _twin_name(one: Person, taken: set[str], rng: np.random.Generator, name: Any) -> str:
     taken = taken | {one.first_name}
-    close = [n for n in FIRST[one.sex] if n not in taken and n[0] == one.first_name[0]
-             and abs(len(n) - len(one.first_name)) <= 1]
+    close = [
+        n
+        for n in FIRST[one.sex]
+        if n not in taken and n[0] == one.first_name[0] and abs(len(n) - len(one.first_name)) <= 1
+    ]
     if close and rng.random() < 0.5:
         return close[rng.integers(len(close))]
     while True:
@@ -235,8 +255,18 @@ def write(
             key = rng.bytes(16)
             if copy == 0 or not exact:
                 entries = [
-                    _entry(extract, world_, person, name, year, faults, rng, key, who,
-                           dated=name == "self" or parent_dates)
+                    _entry(
+                        extract,
+                        world_,
+                        person,
+                        name,
+                        year,
+                        faults,
+                        rng,
+                        key,
+                        who,
+                        dated=name == "self" or parent_dates,
+                    )
                     for name, person in [("self", who), *others.items()]
                     if person is not None
                 ]
@@ -247,8 +277,12 @@ def write(
                         table[(key, entry["reference"])] = table[old]  # type: ignore[index,assignment]
             for entry in entries:
                 extract.rows.append(
-                    entry | {"row_key": key, "record": record,
-                             "distinct": unit and entry["reference"] == "self"}
+                    entry
+                    | {
+                        "row_key": key,
+                        "record": record,
+                        "distinct": unit and entry["reference"] == "self",
+                    }
                 )
 
 
@@ -276,7 +310,10 @@ def _entry(
     elif chance[2] < faults.foreign_number:
         kin = world_.relatives[who]
         other = person.twin if person.twin is not None and rng.random() < 0.5 else None
-        number, own = world_.people[other if other is not None else kin[rng.integers(len(kin))]].number, False
+        number, own = (
+            world_.people[other if other is not None else kin[rng.integers(len(kin))]].number,
+            False,
+        )
     first: str | None = person.first_name
     last: str = person.last_name
     agreeing = True
@@ -325,7 +362,9 @@ def _entry(
 
 def _digit(date: str, rng: np.random.Generator) -> str:
     while True:
-        at = int(rng.choice([0, 1, 2, 3, 5, 6, 8, 9], p=[0.01, 0.02, 0.1, 0.27, 0.1, 0.2, 0.1, 0.2]))
+        at = int(
+            rng.choice([0, 1, 2, 3, 5, 6, 8, 9], p=[0.01, 0.02, 0.1, 0.27, 0.1, 0.2, 0.1, 0.2])
+        )
         changed = date[:at] + str(rng.integers(10)) + date[at + 1 :]
         y, m, d = (int(part) for part in changed.split("-"))
         if changed != date and 1850 < y < 2100 and 1 <= m <= 12 and 1 <= d <= 28:
@@ -354,8 +393,10 @@ def waves(
     for year in (0, 1):
         benefit, spells = Extract(), Extract()
         kids = [k for k in world_.children if rng.random() < 0.95]
-        parents = [(k, {"mother": world_.people[k].mother, "father": world_.people[k].father})
-                   for k in rng.permutation(kids).tolist()]
+        parents = [
+            (k, {"mother": world_.people[k].mother, "father": world_.people[k].father})
+            for k in rng.permutation(kids).tolist()
+        ]
         write(benefit, world_, parents, year, faults, rng, unit=True, parent_dates=parent_dates)
         deliver("benefit", year, benefit)
         some = [k for k in world_.children if rng.random() < 0.4]
