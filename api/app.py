@@ -6,8 +6,9 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api import routes, uploads
 from api.problems import Problem
@@ -50,28 +51,23 @@ class BodyLimit:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count what comes in; uploads stream and are left alone."""
-        if scope["type"] != "http" or scope["method"] == "PATCH":
-            await self._app(scope, receive, send)
-            return
-        came = 0
+        """Look at the announced length; uploads (PATCH) stream and have their own limit."""
+        app: ASGIApp = self._app
+        if scope["type"] == "http" and scope["method"] != "PATCH":
+            headers = Headers(scope=scope)
+            if "transfer-encoding" in headers or not _is_short(headers.get("content-length", "0")):
+                app = render(TOO_LONG)
+        await app(scope, receive, send)
 
-        async def counted() -> Message:
-            nonlocal came
-            message = await receive()
-            came += len(message.get("body", b""))
-            if came > LONGEST_BODY:
-                raise TOO_LONG
-            return message
 
-        try:
-            await self._app(scope, counted, send)
-        except Problem as problem:
-            await render(problem)(scope, receive, send)
+def _is_short(length: str) -> bool:
+    return length.isdecimal() and int(length) <= LONGEST_BODY
 
 
 TOO_LONG = Problem(
-    "too-large", "The body of this request is too long.", "Data comes in by upload (tus) only."
+    "too-large",
+    f"A request's body has an announced length of {LONGEST_BODY} bytes at most.",
+    "Data comes in by upload (tus) only.",
 )
 
 

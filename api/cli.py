@@ -758,8 +758,11 @@ def ledger_verify(
         ledgers.Stored(position, entry["leaf"].encode(), entry["checkpoint"])
         for position, entry in enumerate(pack["entries"])
     ]
-    problems = ledgers.verify(stored, pack["ledger"], checkpoints=[*olds, pack["checkpoint"]])
+    problems = ledgers.verify(stored, pack["ledger"], checkpoints=olds)
     entries = len(stored)
+    if entries != pack["size"]:
+        text = f"The head counts {pack['size']} entries, and there are {entries}."
+        problems.append(ledgers.Problem("removed", None, text))
     if problems:
         listing = [
             {"kind": found.kind, "position": found.position, "text": found.text}
@@ -768,9 +771,9 @@ def ledger_verify(
         _screen().table(listing, ["kind", "position", "text"])
         raise typer.Exit(REFUSED)
     _screen().answer(
-        {"entries": entries, "checkpoints": len(olds) + 1, "problems": []},
+        {"entries": entries, "checkpoints": len(olds), "problems": []},
         text=f"{entries} entries, nothing edited, removed or reordered; "
-        f"agrees with {len(olds) + 1} checkpoint(s).",
+        f"agrees with {len(olds)} checkpoint(s) kept elsewhere.",
     )
 
 
@@ -793,6 +796,7 @@ def _fetch_ledger(client: Client) -> dict[str, Any]:
             return {
                 "entries": entries,
                 "checkpoint": page["checkpoint"],
+                "size": page["size"],
                 "ledger": client.public()["ledger"],
             }
 

@@ -85,6 +85,7 @@ def ledger_of(settings: Settings) -> dict[str, Any]:
                     for entry in ledgers.stored_entries(connection)
                 ],
                 "checkpoint": ledgers.latest_checkpoint(connection),
+                "size": ledgers.size(connection),
                 "ledger": vault.public_keys(connection)["ledger"],
             }
     finally:

@@ -432,6 +432,11 @@ def stored_entries(
         yield Stored(row.position, row.leaf, row.checkpoint)
 
 
+def size(conn: Connection) -> int:
+    """How many entries the head counts; there are as many unless somebody took some."""
+    return int(conn.scalar(select(tables.ledger_head.c.size)) or 0)
+
+
 def latest_checkpoint(conn: Connection) -> str | None:
     """The checkpoint over all entries, or None while there are none."""
     column = tables.ledger_entry.c

@@ -1,4 +1,4 @@
-"""What every test shares: a fixed random path, and outside parts that are named when they're missing."""
+"""What every test shares: a fixed random path, and outside parts named when they're missing."""
 
 import os
 import shutil

@@ -91,6 +91,7 @@ def ledger_entries(work: Work, start: int, most: int) -> dict[str, Any]:
             {"leaf": entry.leaf.decode(), "checkpoint": entry.checkpoint} for entry in stored
         ],
         "checkpoint": ledgers.latest_checkpoint(connection),
+        "size": ledgers.size(connection),
     }
 
 

@@ -243,7 +243,10 @@ def test_another_holder_hears_what_a_missing_thing_answers(
     missing = refusal_of(lambda: stranger.get("/deliveries/delivery-0000000000000000"))
     assert existing.problem == missing.problem
     assert _patch(stranger, location, 0, b"age-encryption.org/v1\n").status_code == 404
-    assert refusal_of(lambda: stranger.open_upload(ciphertext, DATASET, "2039")).status in (403, 404)
+    assert refusal_of(lambda: stranger.open_upload(ciphertext, DATASET, "2039")).status in (
+        403,
+        404,
+    )
 
 
 def test_the_library_uploads_in_one_call_and_resumes(
