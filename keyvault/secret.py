@@ -20,10 +20,10 @@ AGE_PURPOSE = "intake-identity"
 class Secret:
     """Some bytes in memory that only keyvault reads."""
 
-    __slots__ = ("_hidden",)
+    __slots__ = ("_secret_bytes",)
 
     def __init__(self, data: bytes) -> None:
-        self._hidden = data
+        self._secret_bytes = data
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}, bytes hidden>"
@@ -51,4 +51,4 @@ class FileKey(Secret):
 
 def reveal(secret: Secret) -> bytes:
     """The bytes themselves; for use inside keyvault only."""
-    return secret._hidden
+    return secret._secret_bytes

@@ -10,7 +10,6 @@ a signature under one kind of document is never one under another. Signatures ar
 """
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from contextlib import suppress
@@ -33,7 +32,7 @@ def from_base64url(text: str) -> bytes:
     """The inverse; ValueError for any other spelling of the same bytes."""
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except binascii.Error:
+    except ValueError:
         raise ValueError("not base64url") from None
     if to_base64url(data) != text:
         raise ValueError("not base64url without padding")

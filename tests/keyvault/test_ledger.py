@@ -36,6 +36,7 @@ from keyvault.ledger import (
     verify_subtree_consistency,
     verify_subtree_inclusion,
 )
+from keyvault.ledger import size as head_size
 from keyvault.signing import canonical, public_text
 from tests.keyvault.conftest import NOW, House, new_engine
 from tests.keyvault.vectors import plain
@@ -73,6 +74,7 @@ def test_append_gives_position_and_checkpoint(conn: Connection, ledger: Ledger) 
     size = conn.scalar(select(func.count()).select_from(tables.ledger_entry))
     entry = ledger.append(conn, "upload", {}, actor=None, now=NOW)
     assert entry.position == size
+    assert head_size(conn) == size + 1
     checkpoint = read_checkpoint(entry.checkpoint, [ledger.verifier])
     assert checkpoint.size == entry.position + 1
     assert checkpoint.root == plain.merkle_root([stored.leaf for stored in stored_entries(conn)])

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256
 from cryptography.hazmat.primitives.cmac import CMAC
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import keyvault.pseudonyms
@@ -203,6 +203,7 @@ TEXTS = st.builds(
 )
 
 
+@settings(max_examples=20)
 @given(TEXTS)
 def test_every_single_error_is_caught(text: str) -> None:
     check(text)
@@ -212,6 +213,7 @@ def test_every_single_error_is_caught(text: str) -> None:
                 check(text[:place] + character + text[place + 1 :])
 
 
+@settings(max_examples=20)
 @given(TEXTS)
 def test_every_exchange_of_two_characters_is_caught(text: str) -> None:
     """Neighbouring ones, which people exchange, and any other two as well."""

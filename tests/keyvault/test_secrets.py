@@ -3,6 +3,7 @@
 import ast
 import copy
 import io
+import json
 import logging
 import pickle
 import subprocess
@@ -52,7 +53,8 @@ def test_nothing_prints(house: House, conn: Connection) -> None:
     handler = logging.StreamHandler(log)
     logger = logging.getLogger("keyvault.test")
     logger.addHandler(handler)
-    for secret in [*secrets_of(house, conn), house.custody, house.vault.ledger(conn)]:
+    others = [house.custody, house.vault.ledger(conn), house.vault.sealer(conn)]
+    for secret in [*secrets_of(house, conn), *others]:
         logger.error("%s %r %s", secret, secret, f"{secret}")
         logger.error("%s", getattr(secret, "__dict__", None))
     shown = log.getvalue()
@@ -102,24 +104,42 @@ def test_no_exception_holds_a_key(house: House, conn: Connection) -> None:
 
 
 def _roots_in(text: str) -> list[str]:
-    import json
-
     return list(json.loads(text)["roots"].values())
 
 
 def test_only_keyvault_reveals() -> None:
-    """`reveal` and the private modules are imported nowhere else, not even inside functions."""
+    """The module with `reveal` is imported nowhere else, not even inside functions."""
     root = Path(keyvault.__file__).parents[1]
     for package in PACKAGES:
         for file in (root / package).rglob("*.py"):
             if package == "keyvault":
                 continue
             for node in ast.walk(ast.parse(file.read_text())):
-                if isinstance(node, ast.ImportFrom) and node.module == "keyvault.secret":
-                    names = {alias.name for alias in node.names}
-                    assert "reveal" not in names, f"{file}: ask keyvault to do it instead"
-                if isinstance(node, ast.Attribute):
-                    assert node.attr not in ("_hidden", "reveal"), f"{file}: key bytes stay inside"
+                assert "keyvault.secret" not in _names(node), f"{file}: ask keyvault to do it"
+
+
+def _names(node: ast.AST) -> set[str]:
+    """The modules that a node may import, and attributes that reach for the bytes."""
+    if isinstance(node, ast.Import):
+        return {alias.name for alias in node.names}
+    if isinstance(node, ast.ImportFrom):
+        module = node.module or ""
+        return {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    reached = isinstance(node, ast.Attribute) and node.attr in ("_secret_bytes", "_raw")
+    return {"keyvault.secret"} if reached else set()
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "from keyvault.secret import reveal",
+        "def f():\n    import keyvault.secret",
+        "from keyvault import secret",
+        "key._secret_bytes",
+    ],
+)
+def test_the_search_bites(planted: str) -> None:
+    assert any("keyvault.secret" in _names(node) for node in ast.walk(ast.parse(planted)))
 
 
 def test_the_database_holds_no_key_in_the_clear(house: House, conn: Connection) -> None:
@@ -179,7 +199,7 @@ def test_a_child_process_opens_only_what_its_role_may(
 
 
 def test_a_child_that_lies_about_its_role_opens_nothing(house: House, conn: Connection) -> None:
-    key, sealed = house.vault.sealer(conn).new_key("linkage", "identifiers", "d-1")
+    _, sealed = house.vault.sealer(conn).new_key("linkage", "identifiers", "d-1")
     credential = house.vault.role("release").credential()
     liar = keyvault.RoleKeys.from_credential(credential.replace(b'"release"', b'"linkage"'))
     with pytest.raises(SealError):

@@ -17,6 +17,8 @@ from keyvault import (
     FileCustody,
     KeyringError,
     Origins,
+    PermitAbsentError,
+    PermitChangedError,
     PermitError,
     PseudonymError,
     SealError,
@@ -32,6 +34,7 @@ from keyvault.ownkeys import OwnKeys
 from keyvault.pseudonyms import check
 from keyvault.secret import reveal
 from keyvault.signing import canonical, check_bytes, public_text
+from keyvault.wrapping import _pair_aad
 from policies.permits import sha256
 from tests.keyvault.conftest import (
     NOW,
@@ -130,9 +133,7 @@ def test_a_swapped_public_half_is_noticed(house: House, conn: Connection) -> Non
 
 
 def test_a_swapped_private_half_is_noticed(house: House, conn: Connection) -> None:
-    wrapped = dict(
-        conn.execute(select(tables.role_key.c.role, tables.role_key.c.wrapped)).tuples().all()
-    )
+    wrapped = {row.role: row.wrapped for row in conn.execute(select(tables.role_key))}
     row = tables.role_key.c.role == "linkage"
     conn.execute(update(tables.role_key).where(row).values(wrapped=wrapped["release"]))
     with pytest.raises(SealError):
@@ -145,8 +146,6 @@ def test_a_new_version_of_a_role_is_taken_up(house: House, conn: Connection) -> 
     row = conn.execute(select(tables.role_key).where(tables.role_key.c.role == "linkage")).one()
     _, old = house.vault.sealer(conn).new_key("linkage", "identifiers", "d-1")
     private, public = keyring.new_halves()
-    from keyvault.wrapping import _pair_aad
-
     conn.execute(
         update(tables.role_key)
         .where(tables.role_key.c.role == "linkage")
@@ -283,9 +282,9 @@ def test_a_permit_is_sealed(house: House, conn: Connection, request_: Request) -
     assert sealed.facts["sha256"] == sha256(envelope["permit"])
 
 
-def _resign(someone_: Someone, decision: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    document = {**decision["document"], **changes}
-    return {"document": document, "signature": someone_.sign(document)}
+def _resign(who: Someone, signed: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    document = {**signed["document"], **changes}
+    return {"document": document, "signature": who.sign(document)}
 
 
 Spoil = Callable[[House, Request], None]
@@ -396,7 +395,7 @@ def test_a_permit_changed_by_one_byte(
     with conn.begin_nested() as savepoint:
         conn.execute(update(tables.permit).values(body=bytes(body)))
         for use in ("link", "release", "pseudonymise", "download"):
-            with pytest.raises(PermitError, match="not the one that was signed"):
+            with pytest.raises(PermitChangedError, match="not the one that was signed"):
                 house.vault.permit(conn, "permit-1", use, now=NOW)
         for call in (house.vault.suspend, house.vault.resume):
             with pytest.raises(PermitError):
@@ -454,7 +453,7 @@ def test_a_permits_times_and_state(house: House, conn: Connection, request_: Req
 
 
 def test_no_permit_no_pseudonyms(house: House, conn: Connection) -> None:
-    with pytest.raises(PermitError, match="no permit of that id"):
+    with pytest.raises(PermitAbsentError, match="no permit of that id"):
         house.vault.pseudonyms(conn, "permit-1", "person", SUBJECTS, now=NOW)
 
 
