@@ -1,13 +1,12 @@
 """What happened, provably.
 
-An append-only Merkle tree as in RFC 6962: entry n is canonical JSON
+An append-only Merkle tree (`merkle`) over entries in canonical JSON
 
     {"version":1, "position":n, "at":…, "kind":…, "actor":…, "facts":{…}}
 
-its leaf hash is SHA-256(0x00 ‖ entry), an inner node SHA-256(0x01 ‖ left ‖ right). With each entry
-a checkpoint over all entries so far is signed and kept (C2SP tlog-checkpoint in a signed note,
-Ed25519), in the transaction of the change that the entry tells of. Receipts carry checkpoints out
-of the house; whoever holds one can tell later whether history was rewritten.
+With each entry a checkpoint over all entries so far (`checkpoints`) is signed and kept, in the
+transaction of the change that the entry tells of. Receipts carry checkpoints out of the house;
+whoever holds one can tell later whether history was rewritten.
 
 Facts are opaque ids, hashes, counts and dates: nothing with a space in it and no numbers of
 people, so that nothing here ever has to be erased. Names that answers to "who" and "what" look at:
@@ -15,11 +14,9 @@ people, so that nothing here ever has to be erased. Names that answers to "who" 
 `key` (texts) and `variables` (list).
 """
 
-import base64
-import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -28,21 +25,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, insert, select, update
 
 from keyvault import tables
+from keyvault.checkpoints import Checkpoint, read_checkpoint, verifier_key, write_checkpoint
 from keyvault.errors import LedgerError, SignatureError
-from keyvault.signing import (
-    canonical,
-    check_bytes,
-    from_base64url,
-    public_text,
-    read_canonical,
-    to_base64url,
-    utc_text,
-)
+from keyvault.merkle import Frontier, leaf_hash
+from keyvault.signing import canonical, public_text, read_canonical, utc_text
 
 _KIND = re.compile(r"[a-z][a-z-]{0,39}(\.[a-z][a-z-]{0,39})?")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _OPAQUE = re.compile(r"[\x21-\x7e]{0,200}")
-_SIZE = re.compile(r"0|[1-9][0-9]{0,17}")
 _PERSONAL = re.compile(r"\d([ .\-/]?\d){10}")  # the eleven digits of a national number
 
 
@@ -75,246 +65,6 @@ class Problem:
     kind: str
     position: int | None
     text: str
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """What a checkpoint's signer vouches for."""
-
-    origin: str
-    size: int
-    root: bytes
-
-
-# The tree
-
-EMPTY_ROOT = hashlib.sha256(b"").digest()
-
-
-def leaf_hash(leaf: bytes) -> bytes:
-    """RFC 6962, section 2.1."""
-    return hashlib.sha256(b"\x00" + leaf).digest()
-
-
-def _node(left: bytes, right: bytes) -> bytes:
-    return hashlib.sha256(b"\x01" + left + right).digest()
-
-
-class Frontier:
-    """The roots of the complete subtrees of a growing tree, largest first."""
-
-    def __init__(self, size: int = 0, roots: Iterable[bytes] = ()) -> None:
-        self.size = size
-        self._roots = list(roots)
-        if len(self._roots) != size.bit_count():
-            raise LedgerError("The ledger's head doesn't fit its size; run the ledger check.")
-
-    @classmethod
-    def from_bytes(cls, size: int, data: bytes) -> "Frontier":
-        """Read what `to_bytes` gave."""
-        return cls(size, (data[start : start + 32] for start in range(0, len(data), 32)))
-
-    def to_bytes(self) -> bytes:
-        """32 bytes per subtree."""
-        return b"".join(self._roots)
-
-    def push(self, hashed: bytes) -> None:
-        """Add a leaf's hash on the right."""
-        size = self.size
-        while size & 1:
-            hashed = _node(self._roots.pop(), hashed)
-            size >>= 1
-        self._roots.append(hashed)
-        self.size += 1
-
-    def root(self) -> bytes:
-        """The tree's root."""
-        if not self._roots:
-            return EMPTY_ROOT
-        root = self._roots[-1]
-        for left in reversed(self._roots[:-1]):
-            root = _node(left, root)
-        return root
-
-
-def tree_root(hashes: Sequence[bytes]) -> bytes:
-    """The root over some leaf hashes."""
-    frontier = Frontier()
-    for hashed in hashes:
-        frontier.push(hashed)
-    return frontier.root()
-
-
-def _split(size: int) -> int:
-    """The largest power of two below `size`."""
-    return 1 << (size - 1).bit_length() - 1
-
-
-def inclusion_proof(hashes: Sequence[bytes], index: int) -> list[bytes]:
-    """RFC 6962, section 2.1.1: that leaf `index` is in the tree over these leaf hashes."""
-    if not 0 <= index < len(hashes):
-        raise LedgerError("There is no entry at that position.")
-    if len(hashes) == 1:
-        return []
-    split = _split(len(hashes))
-    if index < split:
-        return [*inclusion_proof(hashes[:split], index), tree_root(hashes[split:])]
-    return [*inclusion_proof(hashes[split:], index - split), tree_root(hashes[:split])]
-
-
-def consistency_proof(hashes: Sequence[bytes], size: int) -> list[bytes]:
-    """RFC 6962, section 2.1.2: that the tree over the first `size` leaf hashes only grew."""
-    if not 0 < size <= len(hashes):
-        raise LedgerError("Consistency is between a tree of one entry or more and a later one.")
-    return _consistency(hashes, size, whole=True)
-
-
-def _consistency(hashes: Sequence[bytes], size: int, *, whole: bool) -> list[bytes]:
-    if size == len(hashes):
-        return [] if whole else [tree_root(hashes)]
-    split = _split(len(hashes))
-    if size <= split:
-        return [*_consistency(hashes[:split], size, whole=whole), tree_root(hashes[split:])]
-    left = tree_root(hashes[:split])
-    return [*_consistency(hashes[split:], size - split, whole=False), left]
-
-
-def verify_inclusion(
-    hashed: bytes, index: int, size: int, proof: Sequence[bytes], root: bytes
-) -> None:
-    """Check an inclusion proof (RFC 9162, section 2.1.3.2); LedgerError when it fails."""
-    if not 0 <= index < size or any(len(item) != 32 for item in (hashed, root, *proof)):
-        raise LedgerError(_BROKEN)
-    first, last = index, size - 1
-    for sibling in proof:
-        if last == 0:
-            raise LedgerError(_BROKEN)
-        if first & 1 or first == last:
-            hashed = _node(sibling, hashed)
-            while not first & 1 and first:
-                first, last = first >> 1, last >> 1
-        else:
-            hashed = _node(hashed, sibling)
-        first, last = first >> 1, last >> 1
-    if last or hashed != root:
-        raise LedgerError(_BROKEN)
-
-
-def verify_consistency(
-    old_size: int, size: int, proof: Sequence[bytes], old_root: bytes, root: bytes
-) -> None:
-    """Check a consistency proof (RFC 9162, section 2.1.4.2); LedgerError when it fails."""
-    if old_size < 1:
-        raise LedgerError("Every tree is consistent with an empty one; compare with a later one.")
-    verify_subtree_consistency(0, old_size, size, proof, old_root, root)
-
-
-def verify_subtree_inclusion(
-    hashed: bytes, index: int, start: int, end: int, proof: Sequence[bytes], root: bytes
-) -> None:
-    """Check that leaf `index` is in the subtree [start, end) of that root; LedgerError if not."""
-    if not _is_subtree(start, end) or index < start:
-        raise LedgerError(_BROKEN)
-    verify_inclusion(hashed, index - start, end - start, proof, root)
-
-
-def verify_subtree_consistency(
-    start: int, end: int, size: int, proof: Sequence[bytes], subtree_root: bytes, root: bytes
-) -> None:
-    """Check that the subtree [start, end) is part of the tree of `size` leaves; LedgerError if not.
-
-    The procedure is that of draft-ietf-plants-merkle-tree-certs, section 4.4.3; with start 0 it is
-    RFC 9162's consistency proof.
-    """
-    if start == end <= size and not proof and subtree_root == EMPTY_ROOT:
-        return
-    if not _is_subtree(start, end) or end > size or any(len(item) != 32 for item in proof):
-        raise LedgerError(_BROKEN)
-    first, last, top = start, end - 1, size - 1
-    while first != last and (last == top or last & 1):
-        first, last, top = first >> 1, last >> 1, top >> 1
-    rest = list(proof)
-    if first != last and not rest:
-        raise LedgerError(_BROKEN)
-    old = new = subtree_root if first == last else rest.pop(0)
-    for sibling in rest:
-        if top == 0:
-            raise LedgerError(_BROKEN)
-        if last & 1 or last == top:
-            old = _node(sibling, old) if first < last else old
-            new = _node(sibling, new)
-            while not last & 1:
-                first, last, top = first >> 1, last >> 1, top >> 1
-        else:
-            new = _node(new, sibling)
-        first, last, top = first >> 1, last >> 1, top >> 1
-    if top or old != subtree_root or new != root:
-        raise LedgerError(_BROKEN)
-
-
-def _is_subtree(start: int, end: int) -> bool:
-    """Whether [start, end) is a subtree at all: it starts at a multiple of its rounded-up size."""
-    return 0 <= start < end and start % (1 << (end - start - 1).bit_length()) == 0
-
-
-_BROKEN = "The proof doesn't hold: it belongs to another entry or tree, or one of them was changed."
-
-
-# Checkpoints
-
-
-def verifier_key(origin: str, public: str) -> str:
-    """The public key of a checkpoint's signer as C2SP signed-note writes it."""
-    identified = b"\x01" + from_base64url(public)
-    key_id = _key_id(origin, identified)
-    return f"{origin}+{key_id.hex()}+{base64.b64encode(identified).decode()}"
-
-
-def read_checkpoint(note: str, verifiers: Iterable[str]) -> Checkpoint:
-    """Read a checkpoint that one of these verifier keys signed; LedgerError for any other note.
-
-    Signatures of others (witnesses) are passed over, as the specification asks.
-    """
-    text, separator, signatures = note.rpartition("\n\n")
-    text += "\n"
-    keys = dict(_read_verifier(verifier) for verifier in verifiers)
-    signed = False
-    for line in signatures.splitlines():
-        dash, _, rest = line.partition(" ")
-        name, _, encoded = rest.partition(" ")
-        data = _from_base64(encoded)
-        public = keys.get((name, data[:4]))
-        if dash == "\u2014" and public is not None:
-            try:
-                check_bytes(text.encode(), to_base64url(data[4:]), public)
-            except SignatureError:
-                raise LedgerError("The checkpoint's signature doesn't hold.") from None
-            signed = True
-    lines = text.split("\n")
-    sound = separator and signed and len(lines) > 3 and _SIZE.fullmatch(lines[1])
-    if not sound or lines[0] not in {name for name, _ in keys}:
-        raise LedgerError("This is no checkpoint signed by that ledger; check which key it names.")
-    return Checkpoint(lines[0], int(lines[1]), _from_base64(lines[2]))
-
-
-def _key_id(name: str, identified: bytes) -> bytes:
-    return hashlib.sha256(name.encode() + b"\n" + identified).digest()[:4]
-
-
-def _read_verifier(text: str) -> tuple[tuple[str, bytes], str]:
-    name, _, rest = text.partition("+")
-    key_id, _, encoded = rest.partition("+")
-    identified = _from_base64(encoded)
-    if key_id != _key_id(name, identified).hex() or identified[:1] != b"\x01":
-        raise LedgerError("This is no Ed25519 verifier key of a ledger: name+id+key is expected.")
-    return (name, bytes.fromhex(key_id)), to_base64url(identified[1:])
-
-
-def _from_base64(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError:
-        raise LedgerError("A checkpoint or key holds something that isn't base64.") from None
 
 
 # Writing
@@ -366,7 +116,8 @@ class Ledger:
         leaf = canonical(document)
         frontier = Frontier.from_bytes(head.size, head.frontier)
         frontier.push(leaf_hash(leaf))
-        checkpoint = self._sign(frontier.size, frontier.root())
+        vouched = Checkpoint(self.origin, frontier.size, frontier.root())
+        checkpoint = write_checkpoint(vouched, self._private)
         conn.execute(
             insert(tables.ledger_entry).values(position=head.size, leaf=leaf, checkpoint=checkpoint)
         )
@@ -378,12 +129,6 @@ class Ledger:
         if moved.rowcount != 1:
             raise LedgerError("Somebody else wrote to the ledger; run the transaction again.")
         return _entry(head.size, leaf, checkpoint)
-
-    def _sign(self, size: int, root: bytes) -> str:
-        text = f"{self.origin}\n{size}\n{base64.b64encode(root).decode()}\n"
-        key_id = bytes.fromhex(self.verifier.removeprefix(f"{self.origin}+")[:8])
-        signature = base64.b64encode(key_id + self._private.sign(text.encode())).decode()
-        return f"{text}\n\u2014 {self.origin} {signature}\n"
 
 
 def _refuse_unfit(document: Mapping[str, Any]) -> None:

@@ -92,10 +92,10 @@ class People:
 
     def everybody(self, conn: Connection) -> list[Person]:
         """All persons as enrolled now, by id."""
-        column = tables.enrolment.c.person
-        ids = set(conn.scalars(select(column).distinct()))
-        ids |= {founder.id for founder in self._founders(conn)}
-        found = (self._as_of(conn, person, None) for person in sorted(ids))
+        rows: dict[str, list[Row[Any]]] = {founder.id: [] for founder in self._founders(conn)}
+        for row in conn.execute(select(tables.enrolment)):
+            rows.setdefault(row.person, []).append(row)
+        found = (self._latest(conn, person, rows[person], None) for person in sorted(rows))
         return [person for person in found if person is not None]
 
     def enrol(
@@ -142,7 +142,17 @@ class People:
 
     def _as_of(self, conn: Connection, person: str, before: datetime | None) -> Person | None:
         """The latest believed enrolment of a person, before a moment if one is given."""
-        rows = conn.execute(select(tables.enrolment).where(tables.enrolment.c.person == person))
+        this = tables.enrolment.c.person == person
+        rows = conn.execute(select(tables.enrolment).where(this)).all()
+        return self._latest(conn, person, rows, before)
+
+    def _latest(
+        self,
+        conn: Connection,
+        person: str,
+        rows: Sequence[Row[Any]],
+        before: datetime | None,
+    ) -> Person | None:
         dated = sorted(((_moment(row.at), row) for row in rows), key=lambda pair: pair[0])
         for at, row in reversed(dated):
             if before is None or at < before:

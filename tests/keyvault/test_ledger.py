@@ -1,6 +1,5 @@
 """The ledger: whatever is done to it afterwards is found."""
 
-import base64
 import json
 import threading
 from collections.abc import Callable
@@ -9,34 +8,30 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given
-from hypothesis import strategies as st
 from sqlalchemy import Connection, delete, func, select, update
 
 from keyvault import Ledger, LedgerError, tables
+from keyvault.checkpoints import Checkpoint, read_checkpoint, verifier_key, write_checkpoint
 from keyvault.ledger import (
-    Frontier,
     Problem,
     Stored,
-    consistency_proof,
     entries,
     export,
-    inclusion_proof,
     latest_checkpoint,
-    leaf_hash,
     leaf_hashes,
-    read_checkpoint,
     read_export,
     stored_entries,
-    tree_root,
-    verifier_key,
     verify,
-    verify_consistency,
-    verify_inclusion,
-    verify_subtree_consistency,
-    verify_subtree_inclusion,
 )
 from keyvault.ledger import size as head_size
+from keyvault.merkle import (
+    Frontier,
+    consistency_proof,
+    inclusion_proof,
+    leaf_hash,
+    verify_consistency,
+    verify_inclusion,
+)
 from keyvault.signing import canonical, public_text
 from tests.keyvault.conftest import NOW, House, new_engine
 from tests.keyvault.vectors import plain
@@ -296,13 +291,12 @@ def test_a_head_that_moved_meanwhile_is_refused(
     conn: Connection, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the check in the UPDATE is for: another writer's row came between."""
-    sign = Ledger._sign
 
-    def meanwhile(self: Ledger, size: int, root: bytes) -> str:
-        conn.execute(update(tables.ledger_head).values(size=size + 5))
-        return sign(self, size, root)
+    def meanwhile(checkpoint: Checkpoint, private: Ed25519PrivateKey) -> str:
+        conn.execute(update(tables.ledger_head).values(size=checkpoint.size + 5))
+        return write_checkpoint(checkpoint, private)
 
-    monkeypatch.setattr(Ledger, "_sign", meanwhile)
+    monkeypatch.setattr("keyvault.ledger.write_checkpoint", meanwhile)
     with pytest.raises(LedgerError, match="run the transaction again"):
         ledger.append(conn, "upload", {}, actor=None, now=NOW)
 
@@ -331,123 +325,10 @@ def test_no_entry_no_change(house: House) -> None:
         assert not [key for key in house.vault.keys(conn) if key.owner == "neet"]
 
 
-# Checkpoints
-
-
-def test_checkpoints_of_others_are_not_taken(ledger: Ledger) -> None:
-    private = Ed25519PrivateKey.generate()
-    note = Ledger("other", private)._sign(3, b"r" * 32)
-    with pytest.raises(LedgerError, match="no checkpoint signed by that ledger"):
-        read_checkpoint(note, [ledger.verifier])
-    # Signed by the right name with another key; and by the right key under another origin.
-    note = Ledger(ledger.origin, private)._sign(3, b"r" * 32)
-    with pytest.raises(LedgerError, match="no checkpoint"):
-        read_checkpoint(note, [ledger.verifier])
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda note: note.replace("\n3\n", "\n4\n"),
-        lambda note: note.replace("\n3\n", "\n03\n"),
-        lambda note: note[:-6] + "AAAA\n",
-        lambda note: note.replace("\n\n", "\n"),
-        lambda note: note.replace("\u2014", "-"),
-        lambda note: note.replace(" ", "  ", 1),
-        lambda note: note[:0],
-        lambda note: note.split("\n\n")[0] + "\n\n",
-        lambda note: "\n".join(note.split("\n")[1:]),
-    ],
-)
-def test_changed_checkpoints_are_not_taken(change: Callable[[str], str]) -> None:
-    pen = Ledger("o", Ed25519PrivateKey.generate())
-    note = pen._sign(3, b"r" * 32)
-    read_checkpoint(note, [pen.verifier])
-    with pytest.raises(LedgerError):
-        read_checkpoint(change(note), [pen.verifier])
-
-
-def test_witnesses_are_passed_over_and_extensions_kept_out() -> None:
-    private = Ed25519PrivateKey.generate()
-    pen, witness = Ledger("o", private), Ledger("w", Ed25519PrivateKey.generate())
-    note = pen._sign(3, b"r" * 32)
-    line = witness._sign(3, b"r" * 32).splitlines()[-1]
-    assert read_checkpoint(f"{note}{line}\n", [pen.verifier]).size == 3
-    assert "\u2014" in line
-
-
-def test_a_note_signed_under_another_origin_is_refused() -> None:
-    """The key's name and the first line must be one ledger."""
-    private = Ed25519PrivateKey.generate()
-    pen = Ledger("o", private)
-    other = Ledger("other", private)
-    text, _, _ = other._sign(3, b"r" * 32).partition("\n\n")
-    line = _signature_line(pen, private, text + "\n")
-    with pytest.raises(LedgerError, match="no checkpoint"):
-        read_checkpoint(f"{text}\n\n{line}\n", [pen.verifier])
-
-
-def _signature_line(pen: Ledger, private: Ed25519PrivateKey, text: str) -> str:
-    key_id = bytes.fromhex(pen.verifier.split("+")[1])
-    signature = base64.b64encode(key_id + private.sign(text.encode())).decode()
-    return f"\u2014 {pen.origin} {signature}"
-
-
-@pytest.mark.parametrize("text", ["", "o", "o+00000000+AAAA", "o+00000000+!", "o+00000000"])
-def test_what_is_no_verifier_key(text: str) -> None:
-    with pytest.raises(LedgerError):
-        read_checkpoint("a\n\nb", [text])
-    assert verify([], text, checkpoints=["x"])[0].kind == "unsigned"
-
-
 def test_what_is_no_export() -> None:
     for line in ("", "[]", "{}", '{"leaf": 7, "checkpoint": ""}'):
         with pytest.raises(LedgerError, match="Line 1"):
             list(read_export([line]))
-
-
-# Proofs, beside the vectors of test_outside
-
-
-HASHES = st.lists(st.binary(max_size=3).map(leaf_hash), min_size=1, max_size=40)
-
-
-@given(HASHES, st.data())
-def test_proofs_hold_for_every_tree(hashes: list[bytes], data: st.DataObject) -> None:
-    root, size = tree_root(hashes), len(hashes)
-    index = data.draw(st.integers(0, size - 1))
-    proof = inclusion_proof(hashes, index)
-    verify_inclusion(hashes[index], index, size, proof, root)
-    verify_subtree_inclusion(hashes[index], index, 0, size, proof, root)
-    old = data.draw(st.integers(1, size))
-    steps = consistency_proof(hashes, old)
-    verify_consistency(old, size, steps, tree_root(hashes[:old]), root)
-    for broken in ([*proof, root], proof[:-1] if proof else [root]):
-        with pytest.raises(LedgerError):
-            verify_inclusion(hashes[index], index, size, broken, root)
-    with pytest.raises(LedgerError):
-        verify_consistency(old, size, [*steps, root], tree_root(hashes[:old]), root)
-
-
-@given(HASHES)
-def test_the_frontier_is_the_definition(hashes: list[bytes]) -> None:
-    leaves = [bytes([number]) for number in range(len(hashes))]
-    frontier = Frontier()
-    for leaf in leaves:
-        frontier.push(leaf_hash(leaf))
-        again = Frontier.from_bytes(frontier.size, frontier.to_bytes())
-        assert again.root() == frontier.root()
-    assert frontier.root() == plain.merkle_root(leaves)
-
-
-def test_proofs_of_what_is_not_there() -> None:
-    hashes = [leaf_hash(b"a"), leaf_hash(b"b")]
-    for index in (-1, 2):
-        with pytest.raises(LedgerError, match="no entry"):
-            inclusion_proof(hashes, index)
-    for size in (0, 3):
-        with pytest.raises(LedgerError, match="one entry or more"):
-            consistency_proof(hashes, size)
 
 
 def test_proofs_about_the_ledger(conn: Connection, ledger: Ledger) -> None:
@@ -459,12 +340,3 @@ def test_proofs_about_the_ledger(conn: Connection, ledger: Ledger) -> None:
     verify_consistency(early.size, late.size, steps, early.root, late.root)
     proof = inclusion_proof(leaf_hashes(conn, early.size), 2)
     verify_inclusion(leaf_hash(told[2].leaf), 2, early.size, proof, early.root)
-
-
-def test_subtree_proofs_of_nonsense() -> None:
-    one = leaf_hash(b"a")
-    for place in ((1, 3, 4), (0, 5, 4), (-1, 1, 4), (2, 1, 4)):
-        with pytest.raises(LedgerError):
-            verify_subtree_consistency(*place, [], one, one)
-    with pytest.raises(LedgerError):
-        verify_subtree_inclusion(one, 0, 1, 2, [], one)

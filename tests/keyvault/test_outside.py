@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from keyvault import LedgerError, SealError, SignatureError, TokenError
-from keyvault.ledger import (
+from keyvault.merkle import (
     verify_consistency,
     verify_inclusion,
     verify_subtree_consistency,
