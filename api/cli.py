@@ -18,6 +18,7 @@ import yaml
 
 from api import founding, profiles, serving
 from api.client import Client, ServiceRefusal, Unreachable
+from api.demo import examples
 from api.founding import Founded
 from api.profiles import DEFAULT_SERVER, Profile, ProfileFault
 from api.service import NotFounded
@@ -168,6 +169,21 @@ def serve(
     }
     settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
     serving.serve(settings)
+
+
+@app.command()
+def example(
+    out: Annotated[Path, typer.Argument(help="Folder for the files; it is made.")],
+    recipient: Annotated[str, typer.Option(help="The researcher's age recipient.")],
+    researcher: Annotated[str, typer.Option(help="The researcher's id.")] = "researcher-1",
+    persons: Annotated[int, typer.Option(help="Size of the invented population.")] = 2000,
+) -> None:
+    """Write files to try everything with: a dataset, its extract and an application."""
+    written = examples.write(out, persons, researcher, recipient, datetime.now(UTC).date())
+    _screen().answer(
+        {"files": [str(path) for path in written]},
+        text="\n".join(str(path) for path in written),
+    )
 
 
 # -- people ----------------------------------------------------------------------------------------

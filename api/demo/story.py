@@ -26,20 +26,16 @@ from rich.table import Table
 
 from api import founding, store
 from api.client import ServiceRefusal
-from api.demo import evaluate
+from api.demo import evaluate, examples
 from api.demo.cast import ADMINISTRATORS, ORGANISATIONS, PEOPLE, Cast
 from api.demo.evaluate import Package, Search
+from api.demo.examples import YEAR, K
 from api.demo.extracts import ExtractFile, declarations, extracts, names_numbers_addresses
-from api.demo.population import Population, population
+from api.demo.population import PERIODS, Population, population
 from api.operations.linkage import admissions
 from api.service import Service
 from keyvault import ledger as ledgers
 from policies import permits, releases
-
-YEAR = 365
-PERIODS = ("2024", "2025")
-BREAKS = [15, 20, 25, 30]
-K = 5
 
 
 class Story:
@@ -225,75 +221,7 @@ class Story:
     ) -> dict[str, Any]:
         """The request of a project: what it asks for and why."""
         today = cast.clock.now().date()
-        reference_date = {period: f"{period}-12-31" for period in PERIODS}
-        age = [{"age_class": {"reference_date": reference_date, "breaks": BREAKS}}]
-        place = [{"geography": {"level": "arrondissement", "situation": 2025}}]
-
-        def keys(birth: str, municipality: str) -> list[dict[str, Any]]:
-            return [
-                {"name": birth, "as": "age_class", "rule": age},
-                {"name": municipality, "as": "arrondissement", "rule": place},
-            ]
-
-        document = {
-            "project": project,
-            "title": "Young people neither in work nor in education",
-            "purpose": "scientific",
-            "motivation": "Where and at which age young people leave school without finding work.",
-            "necessity": "Published tables know schooling or work, never both for the same person.",
-            "legal_basis": "Scientific research, Regulation (EU) 2016/679, article 89.",
-            "unit_type": "person",
-            "datasets": [
-                {
-                    "id": "child-benefit",
-                    "periods": list(PERIODS),
-                    "variables": [
-                        *keys("geboortedatum", "gemeente"),
-                        {"name": "in_onderwijs", "as": "in_education", "rule": [{"keep": {}}]},
-                    ],
-                    "references": ["self", "mother", "father"],
-                },
-                {
-                    "id": "employment-service",
-                    "periods": list(PERIODS),
-                    "variables": [
-                        *keys("geboortedatum", "gemeente"),
-                        {"name": "begin", "as": "begin", "rule": [{"quarter": {}}]},
-                        {"name": "categorie", "as": "status", "rule": [{"keep": {}}]},
-                    ],
-                },
-                {
-                    "id": "social-security",
-                    "periods": list(PERIODS),
-                    "variables": [
-                        {"name": "trimestre", "as": "quarter", "rule": [{"keep": {}}]},
-                        {
-                            "name": "salaire_brut",
-                            "as": "wage",
-                            "rule": [{"round": {"to": 500}}, {"top_code": {"at": 15000}}],
-                        },
-                    ],
-                    "references": ["self", "employer"],
-                },
-            ],
-            "universe": {"datasets": ["child-benefit", "employment-service"], "reference": "self"},
-            "join": {"keys": ["age_class", "arrondissement"]},
-            "linkage_keys": [
-                "national_number", "enterprise_number", "conversion", "first_name", "last_name",
-                "birth_date", "sex", "street", "house_number", "postcode",
-            ],
-            "scenario": {
-                "known": ["age_class", "arrondissement"],
-                "changing": ["arrondissement"],
-                "moments": 1,
-                "sensitive": ["status", "wage", "in_education"],
-            },
-            "thresholds": {"k": K, "suppression": 0.1},
-            "recipients": [{"person": researcher, "age_recipient": cast.recipient(researcher)}],
-            "valid_from": (today - timedelta(days=1)).isoformat(),
-            "valid_until": (today + timedelta(days=5 * YEAR)).isoformat(),
-            "retention_until": (today + timedelta(days=10 * YEAR)).isoformat(),
-        }  # fmt: skip
+        document = examples.application(project, researcher, cast.recipient(researcher), today)
         return {**document, **changes}
 
     def apply(self, cast: Cast, researcher: str, document: dict[str, Any]) -> dict[str, Any]:
