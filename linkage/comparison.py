@@ -154,16 +154,16 @@ def compare(
     of two names much alike, both are names in their own right (`other_name`) unless one is so rare
     beside the other that it is rather a typing error (`similar`).
     """
-    first, last = _name_codes(identities, left, right)
+    first, last = _name_codes(identities, left, right, uses)
     alike = likeness(identities.names, *first), likeness(identities.names, *last)
-    swapped = _swapped(identities, left, right, alike)
+    swapped = _swapped(identities.names, first, last, alike)
     rows = np.flatnonzero(swapped)
     _cross(identities.names, first, last, rows, uses)
     for scores, sides in zip(alike, (first, last), strict=True):
         scores[rows] = likeness(identities.names, sides[0][rows], sides[1][rows])
     levels = {
         "first_name": _first_names(identities.names, *first, alike[0], uses),
-        "last_name": _last_names(identities, left, right, *last, alike[1], swapped),
+        "last_name": _last_names(identities, *last, alike[1]),
         "birth_date": dates(identities.born.take(left), identities.born.take(right)),
         "sex": _sexes(identities.sex[left], identities.sex[right]),
         "address": addresses(identities, left, right),
@@ -180,9 +180,19 @@ def compare(
     return Pairs(left, right, levels, {f: np.where(exact[f], agreed[f], ABSENT) for f in agreed})
 
 
-def _name_codes(identities: Identities, left: Ints, right: Ints) -> tuple[Sides, Sides]:
+def _name_codes(identities: Identities, left: Ints, right: Ints, uses: Ints) -> tuple[Sides, Sides]:
+    """The first names and the last names of both sides.
+
+    Where both records have them turned (what stands as first name is no first name, what stands as
+    last name is one), they are read the right way: an equal surname is no equal first name.
+    """
     first, last = identities.first_name, identities.last_name
-    return (first[left], first[right]), (last[left], last[right])
+    turned = (uses[first] == 0) & (uses[last] > 0) & (first != ABSENT)
+    both = turned[left] & turned[right]
+    return (
+        (np.where(both, last[left], first[left]), np.where(both, last[right], first[right])),
+        (np.where(both, first[left], last[left]), np.where(both, first[right], last[right])),
+    )
 
 
 def _cross(names: Texts, first: Sides, last: Sides, rows: Ints, uses: Ints) -> None:
@@ -203,23 +213,18 @@ def _cross(names: Texts, first: Sides, last: Sides, rows: Ints, uses: Ints) -> N
         last[side][rows] = np.where(given, other[side], one[side])
 
 
-def _swapped(
-    identities: Identities, left: Ints, right: Ints, alike: tuple[Likeness, Likeness]
-) -> Bools:
+def _swapped(names: Texts, first: Sides, last: Sides, alike: tuple[Likeness, Likeness]) -> Bools:
     """Whether first and last name of one stand in the other's last and first name.
 
     One must agree exactly and the other be alike, and the names in their places must fit worse.
     """
-    first, last = identities.first_name, identities.last_name
-    result = np.zeros(len(left), np.bool_)
-    one = (first[left] == last[right]) & (first[left] != ABSENT)
-    other = (last[left] == first[right]) & (last[left] != ABSENT)
-    rows = np.flatnonzero((one | other) & (alike[0] + alike[1] < 2.0))
+    result = np.zeros(len(first[0]), np.bool_)
+    one, other = (first[0], last[1]), (last[0], first[1])
+    rows = np.flatnonzero((_agree(one) | _agree(other)) & (alike[0] + alike[1] < 2.0))
     if len(rows):
-        cross = likeness(identities.names, first[left[rows]], last[right[rows]])
-        back = likeness(identities.names, last[left[rows]], first[right[rows]])
-        slip = one_slip(identities.names, first[left[rows]], last[right[rows]])
-        slip &= one_slip(identities.names, last[left[rows]], first[right[rows]])
+        one, other = (one[0][rows], one[1][rows]), (other[0][rows], other[1][rows])
+        cross, back = likeness(names, *one), likeness(names, *other)
+        slip = one_slip(names, *one) & one_slip(names, *other)
         result[rows] = ((np.minimum(cross, back) >= SIMILAR) | slip) & (
             cross + back > alike[0][rows] + alike[1][rows]
         )
@@ -240,21 +245,13 @@ def _first_names(names: Texts, left: Ints, right: Ints, score: Likeness, uses: I
     return result
 
 
-def _last_names(
-    identities: Identities,
-    left: Ints,
-    right: Ints,
-    left_name: Ints,
-    right_name: Ints,
-    score: Likeness,
-    swapped: Bools,
-) -> Levels:
+def _last_names(identities: Identities, left: Ints, right: Ints, score: Likeness) -> Levels:
     result = np.full(len(left), SURNAME.index("different"), np.int8)
-    same_core = (identities.core[left] == identities.core[right]) & ~swapped
-    result[same_core | _contains(identities.names, left_name, right_name)] = SURNAME.index("part")
+    same_core = identities.cores[left] == identities.cores[right]
+    result[same_core | _contains(identities.names, left, right)] = SURNAME.index("part")
     result[score >= 0.9] = SURNAME.index("similar")
-    result[left_name == right_name] = SURNAME.index("exact")
-    result[(left_name == ABSENT) | (right_name == ABSENT)] = SURNAME.index("missing")
+    result[left == right] = SURNAME.index("exact")
+    result[(left == ABSENT) | (right == ABSENT)] = SURNAME.index("missing")
     return result
 
 

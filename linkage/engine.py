@@ -89,6 +89,7 @@ def link(
             found.append(_Found(unit_type, verdicts(entries, units, before, unit_type), subjects))
     with clock.stage("report"):
         result = _assembled(table, found)
+    clock.finish()
     result.quality["seconds"] = clock.seconds
     return result
 
@@ -119,6 +120,11 @@ class _Clock:
         start = perf_counter()
         yield
         self.seconds[name] += perf_counter() - start
+
+    def finish(self) -> None:
+        """Tell progress that all is done."""
+        if self._progress:
+            self._progress(STAGES[-1], 1.0)
 
 
 def _standardised(delivery: Delivery, plan: Plan) -> Any:

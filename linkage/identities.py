@@ -74,10 +74,10 @@ class Dates:
 class Identities:
     """Distinct identity records of one unit type; every array has one entry per record.
 
-    Texts are codes (ABSENT when missing): `first_name` and `last_name` index `names`, `core` (the
-    surname without particle) indexes nothing but itself, `number` indexes `numbers`. `number` is
-    the number as stated, `canonical` the one it counts as after conversions. `subject` is the
-    position of the spine's subject, ABSENT for records of the delivery, which come last.
+    Texts are codes (ABSENT when missing): `first_name` and `last_name` index `names` and
+    `cores` (a code per name without its particle), `number` indexes `numbers`. `number` is the
+    number as stated, `canonical` the one it counts as after conversions. `subject` is the position
+    of the spine's subject, ABSENT for records of the delivery, which come last.
     """
 
     subject: Ints
@@ -86,8 +86,8 @@ class Identities:
     numbers: Ints
     first_name: Ints
     last_name: Ints
-    core: Ints
     names: Texts
+    cores: Ints
     born: Dates
     implied: Dates
     sex: Ints
@@ -184,8 +184,8 @@ def build(
         numbers=numbers,
         first_name=first,
         last_name=last,
-        core=np.where(last == ABSENT, ABSENT, cores[last]),
         names=names,
+        cores=cores.astype(np.int64),
         born=_born(table["birth_date"]),
         implied=implied,
         sex=_sex(table["sex"]),

@@ -124,18 +124,14 @@ def _by_number(units: Units, part: Ints, cluster: Ints) -> Bools:
     """
     identities, claim = units.identities, units.numbers.claim
     in_spine = np.flatnonzero(~identities.delivered & (identities.number != ABSENT))
-    subject = identities.subject[in_spine]
-    doubt = ~units.numbers.own[in_spine]
-    order = np.lexsort((in_spine, doubt, subject))
-    main = np.full(units.subjects + 1, ABSENT)
+    subject, own = identities.subject[in_spine], units.numbers.own[in_spine]
     owned = np.zeros(units.subjects + 1, np.bool_)
-    for place in order[::-1]:
-        main[subject[place]] = claim[in_spine[place]]
-        owned[subject[place]] = not doubt[place]
+    owned[subject[own]] = True
+    earliest = np.full(units.subjects + 1, len(identities))
+    np.minimum.at(earliest, subject, in_spine)
+    main = claim[np.minimum(earliest, len(identities) - 1)]
     leads = np.zeros(len(identities), np.bool_)
-    leads[in_spine] = np.where(
-        owned[subject], units.numbers.own[in_spine], claim[in_spine] == main[subject]
-    )
+    leads[in_spine] = np.where(owned[subject], own, claim[in_spine] == main[subject])
     claim_leads = np.zeros(len(identities), np.bool_)
     claim_leads[claim[in_spine][leads[in_spine]]] = True
     by_number: Bools = (
