@@ -1,9 +1,10 @@
 """Which keys live, who may open them, and since when.
 
 Each process role has a hybrid HPKE key pair (ML-KEM-768 with X25519, so that either of the two may
-fall). Every other key is sealed to the public half of the role that may open it: a `Sealer` needs
-no secret, so that intake can write what only linkage can read. Purpose and owner are bound into
-the seal (HPKE `info`), so a sealed key moved to another place doesn't open.
+fall: HPKE of RFC 9180 in base mode with X-Wing, HKDF-SHA256 and AES-256-GCM). Every other key is
+sealed to the public half of the role that may open it: a `Sealer` needs no secret, so that intake
+can write what only linkage can read. Purpose and owner are bound into the seal (HPKE `info`), so
+a sealed key moved to another place doesn't open.
 
     Sealer      public halves               makes and seals new keys
     SealedKey   what is stored              opened by one role

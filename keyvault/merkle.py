@@ -144,8 +144,8 @@ def verify_subtree_consistency(
 ) -> None:
     """Check that the subtree [start, end) is part of the tree of `size` leaves; LedgerError if not.
 
-    The procedure is that of draft-ietf-plants-merkle-tree-certs, section 4.4.3; with start 0 it is
-    RFC 9162's consistency proof.
+    The procedure is that of draft-ietf-plants-merkle-tree-certs; with start 0 it is RFC 9162's
+    consistency proof.
     """
     if start == end <= size and not proof and subtree_root == EMPTY_ROOT:
         return

@@ -9,6 +9,7 @@ the `at` that was signed) counts; one with no roles ends what the person may do.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,7 @@ ROLES = ("administrator", "statistician", "dpo", "director", "researcher", "hold
 _INSIDERS = frozenset({"statistician", "administrator", "director", "dpo"})
 _KEYS = ("signing_key", "authentication_key")
 _FIELDS = ("type", "version", "person", "name", "organisation", "roles", *_KEYS, "at")
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _SKEW = timedelta(minutes=5)
 
 
@@ -48,9 +50,12 @@ def read_enrolment(document: Mapping[str, Any]) -> Person:
         raise EnrolmentError(f"An enrolment has exactly these members: {', '.join(_FIELDS)}.")
     texts = [document[name] for name in ("person", "name", "organisation")]
     roles = document["roles"]
-    if not all(isinstance(text, str) and text for text in texts):
-        raise EnrolmentError("Person, name and organisation are texts, and none is empty.")
-    if not isinstance(roles, list | tuple) or not set(roles) <= set(ROLES):
+    if not all(isinstance(text, str) and text for text in texts) or not _ID.fullmatch(texts[0]):
+        raise EnrolmentError(
+            "Person, name and organisation are texts, none empty; `person` is up to 63 lower-case "
+            "letters, digits, dots, dashes and underscores."
+        )
+    if not isinstance(roles, list | tuple) or any(role not in ROLES for role in roles):
         raise EnrolmentError(f"Roles are some of: {', '.join(ROLES)}.")
     if "researcher" in roles and _INSIDERS & set(roles):
         raise EnrolmentError(
@@ -176,9 +181,9 @@ class People:
         if proof not in self._believed:
             try:
                 document = read_canonical(row.document)
-                signatures = read_canonical(row.signatures)["signatures"]
+                signatures = list(read_canonical(row.signatures)["signatures"])
                 person = read_enrolment(document)
-            except (SignatureError, EnrolmentError, KeyError):
+            except (SignatureError, EnrolmentError, KeyError, TypeError):
                 return None
             if (person.id, document["at"]) != (row.person, row.at):
                 return None

@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from keyvault.errors import SignatureError, TokenError
 from keyvault.signing import from_base64url, public_key, public_text, to_base64url
 
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+"""What RFC 7523 calls a client assertion that is a JWT."""
 LONGEST_TOKEN = timedelta(hours=1)
 LONGEST_ASSERTION = timedelta(minutes=5)
 SKEW = timedelta(seconds=30)

@@ -243,7 +243,8 @@ class Vault:
         `permit` has every member but `signatures`; `advice` and `approval` are
         {"document", "signature"}. PermitError says what is missing: a DPO's signed favourable
         advice on this very application, a director's signed approval of this very advice, two
-        different people, and a permit that grants exactly the terms that were applied for.
+        different people, and a permit that grants exactly the terms that were applied for. An
+        application gets one permit.
         """
         self._refuse_undecided(conn, application, advice, approval)
         document = {**permit, "signatures": {"advice": dict(advice), "approval": dict(approval)}}
@@ -427,8 +428,13 @@ class Vault:
             raise PermitError(fault)
 
     def _write_permit(self, conn: Connection, permit: Permit, now: datetime) -> Row[Any]:
-        if conn.scalar(select(tables.permit.c.id).where(tables.permit.c.id == permit.id)):
+        column = tables.permit.c
+        if conn.scalar(select(column.id).where(column.id == permit.id)):
             raise PermitError("There is a permit of that id already; a changed one gets a new id.")
+        # Otherwise a suspended permit could be had again under another id.
+        for row in conn.execute(select(tables.permit).where(column.project == permit.project)):
+            if self._read_permit(conn, row).application == permit.application:
+                raise PermitError("That application has its permit already; a new one is needed.")
         body = signing.canonical(permit.document())
         key = self._keys.current(conn, "permit")
         conn.execute(

@@ -121,6 +121,7 @@ def test_a_changed_row_is_not_believed(house: House, conn: Connection) -> None:
         {"document": canonical(document)},
         {"document": b"nonsense"},
         {"signatures": b"{}"},
+        {"signatures": canonical({"signatures": 7})},
         {"at": "nonsense"},
     ):
         with conn.begin_nested() as savepoint:
@@ -240,6 +241,9 @@ def test_who_receives_files_has_no_hand_in_making_them(role: str) -> None:
         {"organisation": 7},
         {"roles": ["king"]},
         {"roles": "dpo"},
+        {"roles": [["dpo"]]},
+        {"person": "Nora"},
+        {"person": "n" * 64},
         {"signing_key": "AA"},
         {"authentication_key": None},
         {"at": "2025-03-03T12:00:00"},

@@ -457,6 +457,17 @@ def test_no_permit_no_pseudonyms(house: House, conn: Connection) -> None:
         house.vault.pseudonyms(conn, "permit-1", "person", SUBJECTS, now=NOW)
 
 
+def test_a_suspended_permit_can_not_be_had_again(
+    house: House, conn: Connection, request_: Request
+) -> None:
+    """The same signatures under another id would undo a suspension."""
+    request_.seal(house.vault, conn)
+    house.vault.suspend(conn, "permit-1", now=NOW)
+    request_.permit = {**request_.permit, "id": "permit-2"}
+    with pytest.raises(PermitError, match="has its permit already"):
+        request_.seal(house.vault, conn)
+
+
 # Pseudonyms
 
 
@@ -485,6 +496,22 @@ def test_pseudonyms_under_a_permit(house: House, conn: Connection, request_: Req
     assert given_[0].actor == "release"
     with pytest.raises(PseudonymError):
         house.vault.pseudonyms(conn, "permit-1", "dog", SUBJECTS, now=NOW)
+
+
+def test_two_permits_of_one_project_share_pseudonyms(
+    house: House, conn: Connection, request_: Request
+) -> None:
+    """S15, S30: what a project gets later lines up with what it has."""
+    request_.seal(house.vault, conn)
+    later = request_of(house.others["dora"], house.others["dirk"])
+    dora, dirk = house.others["dora"], house.others["dirk"]
+    later.advice = _resign(dora, later.advice, application="neet-2")
+    later.approval = dirk.decide(approval_of(later.advice["document"]))
+    later.permit = {**later.permit, "application": "neet-2", "id": "permit-2"}
+    later.seal(house.vault, conn)
+    ask = {"unit_type": "person", "subject_ids": SUBJECTS, "now": NOW}
+    one, two = (house.vault.pseudonyms(conn, permit, **ask) for permit in ("permit-1", "permit-2"))
+    assert one.equals(two)
 
 
 def test_a_next_pseudonym_key(house: House, conn: Connection, request_: Request) -> None:
