@@ -16,11 +16,9 @@ from api.problems import Problem
 from api.settings import Settings
 from api.store import Stranger, UsedAssertion
 from keyvault.errors import EnrolmentError, TokenError
-from keyvault.tokens import verify_assertion, verify_token
+from keyvault.tokens import ASSERTION_TYPE, verify_assertion, verify_token
 from keyvault.vault import Vault
 from policies.access import Actor
-
-ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
 def issue_token(

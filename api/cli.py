@@ -9,26 +9,22 @@ import json
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
-import pyrage
 import typer
 import yaml
 
-from api import founding, profiles, serving
-from api.client import Client, ServiceRefusal, Unreachable
-from api.demo import examples
-from api.founding import Founded
-from api.profiles import DEFAULT_SERVER, Profile, ProfileFault
-from api.service import NotFounded
-from api.serving import Unsafe
-from api.settings import Settings
+from api.problems import PROBLEMS
 from api.show import BAD_INPUT, REFUSED, Screen
-from keyvault import KeyvaultError
-from keyvault import ledger as ledgers
-from linkage import LinkageError, datasets, extracts
-from policies import PolicyError, permits
+
+# A command imports what it needs when it runs: most need little, and nobody likes to wait a second
+# for `--help`.
+if TYPE_CHECKING:
+    from api.client import Client
+    from api.profiles import Profile
+
+DEFAULT_SERVER = "http://127.0.0.1:8470"
 
 app = typer.Typer(
     help="Schakel: link data about people without anyone learning who they are.",
@@ -83,8 +79,16 @@ def options(
     _Chosen.screen = Screen(as_json=as_json)
 
 
-def _client() -> Client:
-    return Client(profiles.load(_Chosen.profile))
+def _profile() -> "Profile":
+    from api import profiles
+
+    return profiles.load(_Chosen.profile)
+
+
+def _client() -> "Client":
+    from api.client import Client
+
+    return Client(_profile())
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -122,6 +126,10 @@ def init(
     server: Annotated[str, typer.Option(help="Address for the profiles.")] = DEFAULT_SERVER,
 ) -> None:
     """Found a service: database, root key, and its first administrators."""
+    from api import founding, profiles
+    from api.profiles import Profile
+    from api.settings import Settings
+
     settings = Settings(data=data) if data else Settings()
     requests, made = [], []
     for item in administrator:
@@ -159,6 +167,9 @@ def serve(
     certificate_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
 ) -> None:
     """Start the API and its worker."""
+    from api import serving
+    from api.settings import Settings
+
     given = {
         "data": data,
         "host": host,
@@ -179,6 +190,8 @@ def example(
     persons: Annotated[int, typer.Option(help="Size of the invented population.")] = 2000,
 ) -> None:
     """Write files to try everything with: a dataset, its extract and an application."""
+    from api.demo import examples
+
     written = examples.write(out, persons, researcher, recipient, datetime.now(UTC).date())
     _screen().answer(
         {"files": [str(path) for path in written]},
@@ -197,6 +210,9 @@ def profile_new(
     server: Annotated[str, typer.Option(help="The service's address.")] = DEFAULT_SERVER,
 ) -> None:
     """Make keys for a person on this machine, and a request to be enrolled."""
+    from api import profiles
+    from api.profiles import Profile
+
     profile = Profile.new(person, name, server)
     where = profiles.save(person, profile, new=True)
     request.write_text(json.dumps(profile.request(), indent=2) + "\n", encoding="utf-8")
@@ -209,11 +225,13 @@ def profile_new(
 @profile_app.command("list")
 def profile_list() -> None:
     """The profiles on this machine."""
+    from api import profiles
+
     rows = [{"profile": name, **_public(profiles.load(name))} for name in profiles.names()]
     _screen().table(rows, ["profile", "person", "name", "server"])
 
 
-def _public(profile: Profile) -> dict[str, Any]:
+def _public(profile: "Profile") -> dict[str, Any]:
     return {"person": profile.person, "name": profile.name, "server": profile.server}
 
 
@@ -226,7 +244,7 @@ def person_enrol(
 ) -> None:
     """Write an enrolment and sign it as first administrator."""
     asked = _document(request)
-    profile = profiles.load(_Chosen.profile)
+    profile = _profile()
     document = {
         "type": "enrolment",
         "version": 1,
@@ -285,6 +303,8 @@ def dataset_add(
     declaration: Annotated[Path, typer.Argument(help="The dataset's declaration (YAML).")],
 ) -> None:
     """Declare a dataset of one's organisation."""
+    from linkage import datasets
+
     document = _document(declaration)
     datasets.Dataset.from_mapping(document)
     with _client() as client:
@@ -324,6 +344,8 @@ def check(
     ] = None,
 ) -> None:
     """Check an extract on this machine, before anything is sent."""
+    from linkage import datasets, extracts
+
     declared = datasets.Dataset.from_mapping(_document(dataset))
     with _existing(extract).open("rb") as file:
         checked = extracts.check(file, declared, period=period)
@@ -337,11 +359,25 @@ def _show_report(report: dict[str, Any], *, accepted: bool) -> None:
     if screen.as_json:
         screen.answer({"accepted": accepted, "report": report})
         return
-    screen.out.print("accepted" if accepted else "not accepted", style="bold")
-    shape = {key: value for key, value in report.items() if not isinstance(value, list | dict)}
-    screen.fields({**shape, **report.get("format", {})})
-    if report.get("faults"):
-        screen.table(report["faults"], ["severity", "message", "variable", "count", "rows"])
+    form = report["format"]
+    read_as = ", ".join(
+        f"{name} {form[name]!r}" + (" (detected)" if name in form["detected"] else "")
+        for name in ("delimiter", "encoding", "decimal", "thousands")
+        if form[name] is not None
+    )
+    screen.out.print(
+        f"{'accepted' if accepted else 'not accepted'}: {report['records']} records, "
+        f"{report['errors']} errors, {report['warnings']} warnings; read with {read_as}",
+        markup=False,
+    )
+    if report["faults"]:
+        faults = [{**fault, "rows": _some(fault["rows"])} for fault in report["faults"]]
+        screen.table(faults, ["severity", "count", "variable", "message", "rows"])
+
+
+def _some(rows: list[int]) -> str:
+    shown = ", ".join(str(row) for row in rows[:5])
+    return shown + (", …" if len(rows) > 5 else "")
 
 
 @app.command()
@@ -351,6 +387,8 @@ def upload(
     period: Annotated[str, typer.Option(help="The reference period, such as 2025.")],
 ) -> None:
     """Encrypt an extract, send it, and wait until it has been checked."""
+    from api import profiles
+
     screen = _screen()
     with _client() as client, screen.progress() as tell:
         delivery = client.upload(_existing(extract), dataset, period, tell)
@@ -371,6 +409,8 @@ def upload(
             )
         if delivery["report"] and "faults" in delivery["report"]:
             _show_report(delivery["report"], accepted=delivery["state"] == "accepted")
+        elif delivery["report"]:
+            screen.out.print(PROBLEMS[delivery["report"]["problem"]][1])
     if delivery["state"] != "accepted":
         raise typer.Exit(REFUSED)
 
@@ -401,6 +441,8 @@ def apply(
     draft: Annotated[bool, typer.Option(help="Keep it a draft for now.")] = False,
 ) -> None:
     """Apply for data: write a request and hand it in."""
+    from policies import permits
+
     document = permits.plain(_document(application))
     if not draft:
         permits.Application.from_document(document)
@@ -433,6 +475,8 @@ def application_edit(
     application: str, document: Annotated[Path, typer.Argument(help="The new text (YAML).")]
 ) -> None:
     """Rewrite a draft."""
+    from policies import permits
+
     with _client() as client:
         row = client.call("PUT", f"/applications/{application}", permits.plain(_document(document)))
     _screen().answer(row, text=f"Application {row['id']} is {row['state']}. {row['next_step']}")
@@ -466,7 +510,7 @@ def sign_enrolment(
     enrolment: Annotated[Path, typer.Argument(help="The file; the signature is added to it.")],
 ) -> None:
     """Sign an enrolment as another administrator."""
-    profile = profiles.load(_Chosen.profile)
+    profile = _profile()
     signed = _document(enrolment)
     if not isinstance(signed.get("document"), dict) or not isinstance(
         signed.get("signatures"), list
@@ -489,7 +533,9 @@ def sign_advice(
     unfavourable: Annotated[bool, typer.Option(help="Advise against it.")] = False,
 ) -> None:
     """Give the data protection officer's advice on the application as it reads now."""
-    profile = profiles.load(_Chosen.profile)
+    from policies import permits
+
+    profile = _profile()
     with _client() as client:
         row = client.get(f"/applications/{application}")
         document = {
@@ -516,7 +562,9 @@ def sign_approval(
     refuse: Annotated[bool, typer.Option(help="Refuse it.")] = False,
 ) -> None:
     """Decide as director, by signing the advice."""
-    profile = profiles.load(_Chosen.profile)
+    from policies import permits
+
+    profile = _profile()
     with _client() as client:
         row = client.get(f"/applications/{application}")
         advice = (row["advice"] or {}).get("document", {})
@@ -635,7 +683,7 @@ def release_show(release: str) -> None:
 @release_app.command("clear")
 def release_clear(release: str) -> None:
     """Clear a release that somebody else built, having read its report."""
-    profile = profiles.load(_Chosen.profile)
+    profile = _profile()
     with _client() as client, _screen().progress() as tell:
         row = client.get(f"/releases/{release}")
         document = {
@@ -680,6 +728,8 @@ def identity(
     out: Annotated[Path, typer.Argument(help="File for the identity; keep it to yourself.")],
 ) -> None:
     """Make an age identity to receive releases with (as `age-keygen` does)."""
+    import pyrage
+
     if out.exists():
         raise BadInput(f"{out} exists already; an identity is never overwritten.")
     made = pyrage.x25519.Identity.generate()
@@ -760,6 +810,10 @@ def ledger_verify(
     ] = None,
 ) -> None:
     """Recompute the whole ledger and compare it with every checkpoint at hand."""
+    from api import founding
+    from api.settings import Settings
+    from keyvault import ledger as ledgers
+
     olds = [_checkpoint(path) for path in checkpoint or []]
     if data is not None:
         pack = founding.ledger_of(Settings(data=data))
@@ -803,7 +857,7 @@ def _checkpoint(path: Path) -> str:
     return text
 
 
-def _fetch_ledger(client: Client) -> dict[str, Any]:
+def _fetch_ledger(client: "Client") -> dict[str, Any]:
     entries: list[Any] = []
     while True:
         page = client.get(f"/ledger?start={len(entries)}&most=5000")
@@ -843,13 +897,32 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except ServiceRefusal as refusal:
-        return _screen().fail(refusal.problem, REFUSED)
-    except (Unreachable, NotFounded, Founded, Unsafe, KeyvaultError) as error:
-        return _screen().fail({"detail": str(error)}, REFUSED)
-    except (BadInput, ProfileFault, LinkageError, PolicyError) as error:
-        return _screen().fail({"detail": str(error)}, BAD_INPUT)
     except click.ClickException as error:
         return _screen().fail({"detail": error.format_message()}, BAD_INPUT)
     except (click.Abort, KeyboardInterrupt):
         return _screen().fail({"detail": "Stopped."}, REFUSED)
+    except BadInput as error:
+        return _screen().fail({"detail": str(error)}, BAD_INPUT)
+    except Exception as error:
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    """The exit code for an error of ours, said as a sentence; a fault is nobody's to hide."""
+    from api.client import PackageFault, ServiceRefusal, Unreachable
+    from api.founding import Founded
+    from api.profiles import ProfileFault
+    from api.service import NotFounded
+    from api.serving import Unsafe
+    from keyvault.errors import KeyvaultError
+    from linkage import LinkageError
+    from policies import PolicyError
+
+    match error:
+        case ServiceRefusal():
+            return _screen().fail(error.problem, REFUSED)
+        case ProfileFault() | LinkageError() | PolicyError():
+            return _screen().fail({"detail": str(error)}, BAD_INPUT)
+        case Unreachable() | NotFounded() | Founded() | Unsafe() | PackageFault() | KeyvaultError():
+            return _screen().fail({"detail": str(error)}, REFUSED)
+    raise error

@@ -19,13 +19,11 @@ from typing import Any, BinaryIO
 import httpx
 import pyrage
 
-from api.auth import ASSERTION_TYPE
 from api.profiles import Profile, private_key
 from api.settings import Clock
 from keyvault.errors import SignatureError
 from keyvault.signing import verify_receipt
-from keyvault.tokens import sign_assertion
-from policies import releases
+from keyvault.tokens import ASSERTION_TYPE, sign_assertion
 
 PIECE = 1 << 20
 REQUEST_PIECE = 8 << 20
@@ -323,6 +321,8 @@ class Client:
         self, release: str, identity: Path, out: Path, progress: Progress = silent
     ) -> list[Path]:
         """Fetch the envelope, open it here, check it against the signed manifest, unpack it."""
+        from policies import releases
+
         opened = self.fetch(release, read_identities(identity), progress)
         out.mkdir(parents=True, exist_ok=True)
         return releases.extract(opened, out)
@@ -339,6 +339,8 @@ class Client:
             for piece in response.iter_bytes(PIECE):
                 sealed += piece
                 progress("downloading", len(sealed), total)
+        from policies import releases
+
         archive = _open(bytes(sealed), identities)
         _check_package(releases.contents(archive), self.public()["receipt"])
         return archive
@@ -356,6 +358,8 @@ def _open(sealed: bytes, identities: list[Any]) -> bytes:
 
 def _check_package(files: Mapping[str, bytes], keys: list[str]) -> None:
     """Every file is the one in the manifest, and the manifest is the service's."""
+    from policies import releases
+
     faults = releases.faults(files)
     if not faults:
         manifest = json.loads(files[releases.MANIFEST])

@@ -10,8 +10,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from keyvault.signing import from_base64url, public_text, sign, to_base64url
 
-DEFAULT_SERVER = "http://127.0.0.1:8470"
-
 
 class ProfileFault(Exception):  # noqa: N818 - what is wrong with it
     """The profile can't be used."""
@@ -32,12 +30,12 @@ class Profile:
     name: str
     signing_key: str = field(repr=False)
     authentication_key: str = field(repr=False)
-    server: str = DEFAULT_SERVER
+    server: str
     checkpoint: str | None = None
     """The checkpoint on the last receipt: what a rewritten ledger can't agree with."""
 
     @classmethod
-    def new(cls, person: str, name: str, server: str = DEFAULT_SERVER) -> "Profile":
+    def new(cls, person: str, name: str, server: str) -> "Profile":
         """Fresh keys: one to prove who one is, one to sign decisions with."""
         return cls(person, name, _new_key(), _new_key(), server)
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +18,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from api.client import Progress as Tell
+Tell = Callable[[str, int, int], None]
+"""Told what is going on, how much of it is done, and of how much."""
 
 DONE, REFUSED, BAD_INPUT = 0, 1, 2
 """Exit codes: done; refused or failed; bad input."""
@@ -49,7 +50,7 @@ class Screen:
         table.add_column(overflow="fold")
         for name, field in value.items():
             table.add_row(name.replace("_", " "), _plain(field))
-        self.out.print(table)
+        self._print(table)
 
     def table(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
         """Rows as a table, or as JSON with everything in them."""
@@ -64,7 +65,14 @@ class Screen:
             table.add_column(column.replace("_", " "), overflow="fold")
         for row in rows:
             table.add_row(*(_plain(row.get(column)) for column in columns))
-        self.out.print(table)
+        self._print(table)
+
+    def _print(self, table: Table) -> None:
+        """Without the blanks that fill a table up on the right."""
+        with self.out.capture() as captured:
+            self.out.print(table)
+        for line in captured.get().splitlines():
+            self.out.print(line.rstrip(), markup=False)
 
     def note(self, text: str) -> None:
         """A remark on the way; never in the answer."""
@@ -113,7 +121,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):
-        return json.dumps(value, ensure_ascii=False)
+        return ", ".join(f"{name}: {_plain(field)}" for name, field in value.items()) or "–"
     if isinstance(value, list | tuple):
         return ", ".join(_plain(item) for item in value)
     return str(value)

@@ -53,7 +53,8 @@ class Cast:
         self._process: subprocess.Popen[str] | None = None
         self._clients: dict[str, Client] = {}
         self.profiles = {
-            person: Profile.new(person, f"Demo {person}") for person in (*ADMINISTRATORS, *PEOPLE)
+            person: Profile.new(person, f"Demo {person}", "")
+            for person in (*ADMINISTRATORS, *PEOPLE)
         }
         self.identities = {
             person: pyrage.x25519.Identity.generate() for person in ("researcher-1", "researcher-2")

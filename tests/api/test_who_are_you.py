@@ -9,8 +9,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from api.auth import ASSERTION_TYPE
 from api.profiles import private_key
+from keyvault.tokens import ASSERTION_TYPE
 from tests.api.house import House, refusal_of
 
 OPEN = {"/health", "/keys", "/token", "/openapi.json"}
