@@ -27,6 +27,9 @@ GENERATION: Final = 12
 """Years between a parent and a child at the least: two records of one number, first name and
 surname that are closer in age are one person with a wrong birth date, not father and son."""
 
+ALIKE: Final = 0.6
+"""Likeness from which two names of an enterprise don't clearly differ."""
+
 MAJORITY: Final = 3
 """Of two claims alike in all else, one that was met this many times as often is the owner's."""
 
@@ -172,10 +175,10 @@ def _crosswise(identities: Identities, left: Ints, right: Ints, uses: Ints) -> B
 def _others(identities: Identities, left: Ints, right: Ints) -> _Relations:
     name = identities.last_name
     unnamed = (name[left] == ABSENT) | (name[right] == ABSENT)
-    alike = likeness(identities.names, name[left], name[right]) >= 0.6
-    same = unnamed | alike
-    never = np.zeros(len(left), np.bool_)
-    return _Relations(left, right, same, never, ~same, never)
+    same = likeness(identities.names, name[left], name[right]) >= ALIKE
+    same |= (name[left] == ABSENT) & (name[right] == ABSENT)
+    likely = unnamed & ~same
+    return _Relations(left, right, same, likely, ~same & ~likely, np.zeros(len(left), np.bool_))
 
 
 def _among(levels: Levels, words: tuple[str, ...], *which: str) -> Bools:

@@ -13,36 +13,202 @@ import pyarrow as pa
 from linkage.deliveries import RECORDS, Delivery
 
 FIRST = {
-    "M": (
-        "Jan Noah Liam Arthur Lucas Louis Adam Jules Victor Mohamed Gabriel Oscar Leon Finn Matteo "
-        "Hugo Rayan Lewis Mathis Thomas Elias Senne Milan Mats Vince Kobe Lars Stan Wout Seppe Daan "
-        "Nathan Maxime Antoine Simon Alexandre Nicolas Pierre Luc Marc Philippe Michel Patrick Dirk "
-        "Johan Peter Bart Koen Geert Wim Stijn Tom Kevin Jeroen Pieter Frederik Bilal Yusuf Ali "
-        "Omar Ahmed Ibrahim Hamza Youssef Karim Rachid Hassan Said Jean Paul André Jacques "
-        "Jean-Pierre Jean-Luc Elif Emir Kerem Piotr Jakub Andrei Mihai Florin Diego Enzo Nino Gust"
-    ).split(),
-    "F": (
-        "Luna Lina Noa Nora Olivia Emma Louise Mila Juliette Alice Marie Camille Elena Lena Julia "
-        "Anna Ella Chloé Zoé Léa Manon Sofia Sarah Inaya Yasmine Amira Aya Fatima Hanne Lotte Femke "
-        "Fien Lore Jana Amber Laura Lisa Lise Julie Charlotte Elise Eline Jolien Sofie Sophie Katrien "
-        "An Ann Els Ilse Ingrid Karin Martine Nathalie Isabelle Véronique Monique Christine Anne "
-        "Anne-Marie Marie-Louise Kim Sandra Nancy Sabine Griet Leen Tine Nele Khadija Malika Nadia "
-        "Samira Zeynep Elin Magda Agnieszka Ioana Elif Maria Ana Carmen Giulia Chiara Rosa Lola"
-    ).split(),
+    "M": [
+        "Jan",
+        "Noah",
+        "Liam",
+        "Arthur",
+        "Lucas",
+        "Louis",
+        "Adam",
+        "Jules",
+        "Victor",
+        "Mohamed",
+        "Gabriel",
+        "Oscar",
+        "Leon",
+        "Finn",
+        "Matteo",
+        "Hugo",
+        "Rayan",
+        "Lewis",
+        "Mathis",
+        "Thomas",
+        "Elias",
+        "Senne",
+        "Milan",
+        "Mats",
+        "Vince",
+        "Kobe",
+        "Lars",
+        "Stan",
+        "Wout",
+        "Seppe",
+        "Daan",
+        "Nathan",
+        "Maxime",
+        "Antoine",
+        "Simon",
+        "Alexandre",
+        "Nicolas",
+        "Pierre",
+        "Luc",
+        "Marc",
+        "Philippe",
+        "Michel",
+        "Patrick",
+        "Dirk",
+        "Johan",
+        "Peter",
+        "Bart",
+        "Koen",
+        "Geert",
+        "Wim",
+        "Stijn",
+        "Tom",
+        "Kevin",
+        "Jeroen",
+        "Pieter",
+        "Frederik",
+        "Bilal",
+        "Yusuf",
+        "Ali",
+        "Omar",
+        "Ahmed",
+        "Ibrahim",
+        "Hamza",
+        "Youssef",
+        "Karim",
+        "Rachid",
+        "Hassan",
+        "Said",
+        "Jean",
+        "Paul",
+        "André",
+        "Jacques",
+        "Jean-Pierre",
+        "Jean-Luc",
+        "Elif",
+        "Emir",
+        "Kerem",
+        "Piotr",
+        "Jakub",
+        "Andrei",
+        "Mihai",
+        "Florin",
+        "Diego",
+        "Enzo",
+        "Nino",
+        "Gust",
+    ],
+    "F": [
+        "Luna",
+        "Lina",
+        "Noa",
+        "Nora",
+        "Olivia",
+        "Emma",
+        "Louise",
+        "Mila",
+        "Juliette",
+        "Alice",
+        "Marie",
+        "Camille",
+        "Elena",
+        "Lena",
+        "Julia",
+        "Anna",
+        "Ella",
+        "Chloé",
+        "Zoé",
+        "Léa",
+        "Manon",
+        "Sofia",
+        "Sarah",
+        "Inaya",
+        "Yasmine",
+        "Amira",
+        "Aya",
+        "Fatima",
+        "Hanne",
+        "Lotte",
+        "Femke",
+        "Fien",
+        "Lore",
+        "Jana",
+        "Amber",
+        "Laura",
+        "Lisa",
+        "Lise",
+        "Julie",
+        "Charlotte",
+        "Elise",
+        "Eline",
+        "Jolien",
+        "Sofie",
+        "Sophie",
+        "Katrien",
+        "An",
+        "Ann",
+        "Els",
+        "Ilse",
+        "Ingrid",
+        "Karin",
+        "Martine",
+        "Nathalie",
+        "Isabelle",
+        "Véronique",
+        "Monique",
+        "Christine",
+        "Anne",
+        "Anne-Marie",
+        "Marie-Louise",
+        "Kim",
+        "Sandra",
+        "Nancy",
+        "Sabine",
+        "Griet",
+        "Leen",
+        "Tine",
+        "Nele",
+        "Khadija",
+        "Malika",
+        "Nadia",
+        "Samira",
+        "Zeynep",
+        "Elin",
+        "Magda",
+        "Agnieszka",
+        "Ioana",
+        "Elif",
+        "Maria",
+        "Ana",
+        "Carmen",
+        "Giulia",
+        "Chiara",
+        "Rosa",
+        "Lola",
+    ],
 }
 LAST = (
-    "Peeters Janssens Maes Jacobs Mertens Willems Claes Goossens Wouters De Smet|Dubois Lambert "
-    "Martin Dupont Dumont Leroy Simon Laurent Renard Lejeune|Van den Broeck|Van Damme|De Vos|De Clercq"
-    "|D'Hondt|Vandenberghe|Van de Velde|Vermeulen|Hermans|Aerts|Michiels|Pauwels|Desmet|Bogaerts|"
-    "Segers|Smets|Thys|Lemmens|Cools|Verhoeven|Coppens|Hendrickx|Declercq|Stevens|Van Acker|Baert|"
-    "El Amrani|Yilmaz|Kaya|Nguyen|Diallo|Benali|Bakkali|Ouali|Nowak|Popescu|Rossi|Garcia|Ait Said|"
-    "Kowalski|Ivanov|Haddad|Özdemir|Verstraete|Lefèvre|Gérard|François|Carlier|Collard|Noël"
-)
+    "Peeters|Janssens|Maes|Jacobs|Mertens|Willems|Claes|Goossens|Wouters|De Smet|Dubois|Lambert|"
+    "Martin|Dupont|Dumont|Leroy|Simon|Laurent|Renard|Lejeune|Van den Broeck|Van Damme|De Vos|"
+    "De Clercq|D'Hondt|Vandenberghe|Van de Velde|Vermeulen|Hermans|Aerts|Michiels|Pauwels|Desmet|"
+    "Bogaerts|Segers|Smets|Thys|Lemmens|Cools|Verhoeven|Coppens|Hendrickx|Declercq|Stevens|"
+    "Van Acker|Baert|El Amrani|Yilmaz|Kaya|Nguyen|Diallo|Benali|Bakkali|Ouali|Nowak|Popescu|Rossi|"
+    "Garcia|Ait Said|Kowalski|Ivanov|Haddad|Özdemir|Verstraete|Lefèvre|Gérard|François|Carlier|"
+    "Collard|Noël"
+).split("|")
+LAST += [
+    start + end
+    for start in ("Ver", "Van", "De", "Op")
+    for end in "beke donck meersch hove kerk winne straete broucke cauwer".split()
+]
 STREETS = (
     "Kerkstraat|Stationsstraat|Schoolstraat|Molenstraat|Nieuwstraat|Dorpsstraat|Veldstraat|"
-    "Rue de l'Église|Rue du Moulin|Avenue Louise|Chaussée de Wavre|Place Royale|Koningin Astridlaan|"
-    "Gentsesteenweg|Lindenlaan|Beukenlaan|Rue Haute|Rue Neuve|Sint-Jansstraat|Hoogstraat"
-)
+    "Rue de l'Église|Rue du Moulin|Avenue Louise|Chaussée de Wavre|Place Royale|Rue Haute|"
+    "Koningin Astridlaan|Gentsesteenweg|Lindenlaan|Beukenlaan|Rue Neuve|Sint-Jansstraat|Hoogstraat"
+).split("|")
 
 
 @dataclass(frozen=True)
@@ -81,29 +247,8 @@ def national_number(year: int, month: int, day: int, serial: int) -> str:
 def world(families: int, seed: int) -> World:
     """Families of two parents and one to four children, some of them twins with close names."""
     rng = np.random.default_rng(seed)
-    surnames = [
-        n
-        for part in LAST.split("|")
-        for n in ([part] if " " in part and part[0:2] in ("Va", "De", "El", "Ai") else part.split())
-    ]
-    surnames += [
-        a + b
-        for a in ("Ver", "Van", "De", "Op")
-        for b in (
-            "beke",
-            "donck",
-            "meersch",
-            "hove",
-            "kerk",
-            "winne",
-            "straete",
-            "broucke",
-            "cauwer",
-        )
-    ]
-    weights = 1.0 / np.arange(1, len(surnames) + 1) ** 0.8
+    weights = 1.0 / np.arange(1, len(LAST) + 1) ** 0.8
     weights /= weights.sum()
-    streets = STREETS.split("|")
     serials: dict[tuple[str, str], int] = {}
     people: list[Person] = []
     before: dict[int, tuple[str, str, str]] = {}
@@ -128,7 +273,7 @@ def world(families: int, seed: int) -> World:
 
     def address() -> tuple[str, str, str]:
         return (
-            streets[rng.integers(len(streets))],
+            STREETS[rng.integers(len(STREETS))],
             str(rng.integers(1, 250))
             + ("" if rng.random() < 0.9 else f" bus {rng.integers(1, 9)}"),
             str(1000 + 10 * int(rng.integers(0, max(20, families // 40)))),
@@ -142,8 +287,8 @@ def world(families: int, seed: int) -> World:
     for household in range(families):
         before[household] = address()
         after[household] = address() if rng.random() < 0.12 else before[household]
-        last = surnames[rng.choice(len(surnames), p=weights)]
-        maiden = surnames[rng.choice(len(surnames), p=weights)]
+        last = LAST[rng.choice(len(LAST), p=weights)]
+        maiden = LAST[rng.choice(len(LAST), p=weights)]
         mother = add(household, name("F"), maiden, date(1960, 1978), "F")
         father = add(household, name("M"), last, date(1958, 1978), "M")
         kin = {"mother": mother.id, "father": father.id}
@@ -381,7 +526,7 @@ def table(rows: list[dict[str, Any]]) -> Any:
 def waves(
     world_: World, seed: int, faults: Faults | None = None, *, parent_dates: bool = True
 ) -> list[tuple[Delivery, Extract]]:
-    """Five deliveries: in each of two years child benefit (with parents) and spells, then studies."""
+    """Five deliveries: in each of two years benefit (with parents) and spells, then studies."""
     rng = np.random.default_rng(seed + 1000)
     faults = faults or Faults()
     made: list[tuple[Delivery, Extract]] = []
