@@ -110,7 +110,6 @@ ACTIONS: Mapping[str, Rule] = {
     "release.download": _rule(
         "researcher", "member", "cleared", "A release can be downloaded once it has been cleared."
     ),
-    "review.read": _rule("statistician"),
     "job.read": _rule("holder statistician administrator", "organisation-or-staff"),
     "keys.list": _rule("administrator auditor"),
     "keys.rotate": _rule("administrator"),
@@ -191,6 +190,8 @@ def table() -> str:
         for role in ROLES:
             if role not in rule.roles:
                 cells.append("–")
+            elif rule.by_another:
+                cells.append("others' work")
             elif role in STAFF and rule.relation.endswith("-or-staff"):
                 cells.append("yes")
             else:

@@ -46,7 +46,7 @@ from linkage.datasets import Dataset as Declaration
 from policies import PolicyError, access, coarsening, cumulative, permits, scanner
 from policies import releases as packages
 from policies.access import Thing
-from policies.cumulative import Displayed, Suppression
+from policies.cumulative import Assessment, Displayed, Suppression
 from policies.permits import Permit
 
 
@@ -341,9 +341,20 @@ def _tested(
             {
                 "only_together": outcome.before.fails_only_together,
                 "assessment": outcome.before.to_doc(),
+                "told_to_members": _without_cells(outcome.before),
             },
         )
     return outcome
+
+
+def _without_cells(assessment: Assessment) -> str:
+    """Why a release is refused, for those who may not see the cells: nobody released them."""
+    together = assessment.failing_together
+    return (
+        f"{assessment.failing_alone} combinations of known values have fewer than {assessment.k} "
+        f"units in this release alone, and {together} together with what the project received. "
+        "The office sees which, and can tell what would mend it."
+    )
 
 
 def _pseudonymised(
@@ -652,9 +663,21 @@ def releases(work: Work) -> list[dict[str, Any]]:
     ]
 
 
+def _told(work: Work, row: Release) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Report and refusal as this reader may see them: cells that aren't released are staff's."""
+    report, refusal = row.report or {}, row.refusal
+    if not work.actor.roles & access.STAFF:
+        report = {name: part for name, part in report.items() if name != "before"}
+        if refusal is not None and "told_to_members" in refusal:
+            kept = ("type", "title", "status", "next_step", "only_together")
+            refusal = {name: refusal[name] for name in kept}
+            refusal["detail"] = (row.refusal or {})["told_to_members"]
+    return report, refusal
+
+
 def describe(work: Work, row: Release) -> dict[str, Any]:
     """A release as its readers see it."""
-    report = row.report or {}
+    report, refusal = _told(work, row)
     sealed = work.session.scalar(select(Envelope).where(Envelope.release == row.id).limit(1))
     working = work.session.scalar(
         select(Job).where(Job.exclusive == f"scope:{row.project}", Job.state == "running").limit(1)
@@ -673,5 +696,5 @@ def describe(work: Work, row: Release) -> dict[str, Any]:
         "manifest_sha256": row.manifest_sha256,
         "summary": report.get("summary"),
         "report": report,
-        "refusal": row.refusal,
+        "refusal": refusal,
     }

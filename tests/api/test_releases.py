@@ -98,6 +98,17 @@ def test_the_package_explains_itself(package: Package) -> None:
     assert (report["k"], report["passes"]) == (5, True)
 
 
+def test_what_was_withheld_is_not_told_to_the_researcher(
+    delivered: House, release: dict[str, Any]
+) -> None:
+    """Naming the cells that suppression hid would give them back; staff who clear see them."""
+    staff = delivered["statistician-2"].get(f"/releases/{release['id']}")
+    member = delivered["researcher-1"].get(f"/releases/{release['id']}")
+    assert "before" in staff["report"]
+    assert "before" not in member["report"]
+    assert member["report"]["summary"] == staff["report"]["summary"]
+
+
 def test_the_same_recipe_gives_the_same_package(delivered: House) -> None:
     """The plaintext package is reproducible byte for byte."""
     permit = delivered.granted("twice")
@@ -325,6 +336,10 @@ def test_without_suppression_small_cells_refuse_with_the_smallest_named(delivere
     smallest = problem["assessment"]["alone"]["examples"][0]
     assert smallest["units"] < 5
     assert set(smallest["labels"]) == {"age_class", "arrondissement"}
+    told = delivered["researcher-1"].get(f"/releases/{built['id']}")["refusal"]
+    assert "assessment" not in told
+    assert smallest["labels"]["arrondissement"] not in json.dumps(told)
+    assert "fewer than 5 units" in told["detail"]
 
 
 def test_identifiers_left_in_a_column_stop_the_release(delivered: House, tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+"""Documents that the program writes itself; `python -m tests.documents` renews them."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import click
+import typer
+
+from api import cli, problems
+from policies import access, applications
+
+ROOT = Path(__file__).parents[1]
+
+
+def filled(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
+    """The text with everything between `<!-- name -->` and `<!-- /name -->` made anew."""
+    for name, make in parts.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        assert pattern.search(text), f"the marks for {name} are missing"
+        made = make()
+        text = pattern.sub(lambda match, made=made: match[1] + made + match[2], text)
+    return text
+
+
+def diagram() -> str:
+    """The application's states."""
+    return f"```mermaid\n{applications.diagram()}```\n"
+
+
+def help_texts() -> str:
+    """What every command says about itself."""
+    program = Path(sys.executable).parent / "schakel"
+    lines = []
+    for words in _commands(typer.main.get_command(cli.app), ()):
+        told = subprocess.run(
+            [str(program), *words, "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "COLUMNS": "100", "TERM": "dumb"},
+        ).stdout
+        lines.append(
+            f"### schakel {' '.join(words)}\n\n```\n{_trimmed(told)}```\n".replace(" \n", "\n")
+        )
+    return "\n".join(lines)
+
+
+def _commands(command: click.Command, words: tuple[str, ...]) -> list[tuple[str, ...]]:
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        return [words]
+    return [found for name, child in inner.items() for found in _commands(child, (*words, name))]
+
+
+def _trimmed(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.strip().splitlines()) + "\n"
+
+
+GENERATED: Mapping[str, tuple[Path, Mapping[str, Callable[[], str]]]] = {
+    "policies": (
+        ROOT / "policies" / "README.md",
+        {
+            "diagram": diagram,
+            "states": applications.table,
+            "actions": access.table,
+        },
+    ),
+    "api": (
+        ROOT / "api" / "README.md",
+        {"problems": problems.table, "help": help_texts},
+    ),
+}
+
+
+def main() -> None:
+    """Renew every document."""
+    for path, parts in GENERATED.values():
+        path.write_text(filled(path.read_text(encoding="utf-8"), parts), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

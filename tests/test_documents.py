@@ -1,0 +1,23 @@
+"""Generated documents can't drift: each is made again and compared with what is in the tree.
+
+`python -m tests.documents` renews them.
+"""
+
+import pytest
+
+from tests import documents
+
+
+@pytest.mark.parametrize("name", sorted(documents.GENERATED))
+def test_the_document_is_what_the_program_says(name: str) -> None:
+    """State diagram, role table, error table, command line help."""
+    path, parts = documents.GENERATED[name]
+    text = path.read_text(encoding="utf-8")
+    assert documents.filled(text, parts) == text, "run `python -m tests.documents`"
+
+
+def test_an_outdated_document_is_noticed() -> None:
+    """So that the test above is known to bite."""
+    outdated = "<!-- a -->\nold\n<!-- /a -->"
+    renewed = documents.filled(outdated, {"a": lambda: "new\n"})
+    assert renewed == "<!-- a -->\nnew\n<!-- /a -->"
