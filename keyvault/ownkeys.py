@@ -70,10 +70,13 @@ class OwnKeys:
     def ensure(
         self, conn: Connection, role: str, purpose: str, owner: str, now: datetime
     ) -> tuple[Row[Any], bool]:
-        """The active key, made if there is none yet; and whether it was made just now."""
-        found = self._select(conn, purpose, owner)
-        if found:
+        """The active key, made if there never was one; and whether it was made just now."""
+        if self._select(conn, purpose, owner):
             return self.current(conn, purpose, owner), False
+        if next_version(conn, purpose, owner) > 1:
+            raise KeyringError(
+                f"The {purpose} key was destroyed: what it was for has ended, and isn't begun anew."
+            )
         try:
             with conn.begin_nested():
                 return self.create(conn, role, purpose, owner, now), True

@@ -198,6 +198,15 @@ def test_two_processes_make_one_scope_key(
     assert house.vault.scope_keys(conn, "neet", now=NOW) == made
 
 
+def test_a_destroyed_key_is_not_made_anew(house: House, conn: Connection) -> None:
+    """S15, S36: after the key's destruction there is no next wave."""
+    house.vault.scope_keys(conn, "neet", now=NOW)
+    row = (KEY.purpose == "subject-id") & (KEY.owner == "neet")
+    conn.execute(update(tables.sealed_key).where(row).values(state="destroyed", sealed=b""))
+    with pytest.raises(KeyringError, match="was destroyed"):
+        house.vault.scope_keys(conn, "neet", now=NOW)
+
+
 @pytest.mark.parametrize(
     "change",
     [
