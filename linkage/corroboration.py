@@ -101,14 +101,19 @@ def corroborate(
 
 
 def uses_as_first_name(identities: Identities) -> Ints:
-    """By name code: how many surnames it is met with as a first name; 0 for what is a surname."""
+    """By name code: how many surnames it is met with as a first name; 0 for what is a surname.
+
+    Swapped names make every surname look like a first name now and then. What is met as a first
+    name less often than as a surname is one only if that is often, and not that much less.
+    """
     first, last = identities.first_name, identities.last_name
     both = (first != ABSENT) & (last != ABSENT)
     pairs = np.unique(combine(first[both], last[both]), return_index=True)[1]
     size = len(identities.names)
     as_first = np.bincount(first[both][pairs], minlength=size)
     as_last = np.bincount(last[both][pairs], minlength=size)
-    return np.where(as_first > as_last, as_first, 0)
+    both_kinds = (as_first >= 10) & (as_first >= as_last / 5)
+    return np.where((as_first > as_last) | both_kinds, as_first, 0)
 
 
 def _persons(
@@ -122,7 +127,11 @@ def _persons(
     agree = _birth_dates_agree(identities, left, right)
     family = _among(last, SURNAME, "exact", "similar", "part")
 
-    same_name = first == NAME.index("exact")
+    # Two records with their names turned have an equal surname where the first name should stand.
+    is_first_name = uses[compared.values["first_name"]] > 0
+    same_name = (first == NAME.index("exact")) & (
+        is_first_name | _among(last, SURNAME, "exact", "similar", "part", "missing")
+    )
     elsewhere = _described_by_other_numbers(identities)
     mistaken = family & _one_generation(identities, left, right)
     mistaken &= ~(elsewhere[left] | elsewhere[right])
