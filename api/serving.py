@@ -10,7 +10,7 @@ from multiprocessing.process import BaseProcess
 
 import uvicorn
 
-from api import worker
+from api import store, worker
 from api.app import create_app
 from api.founding import migrate
 from api.service import NotFounded, Service, whereabouts
@@ -57,9 +57,12 @@ def serve(settings: Settings, clock: Clock | None = None) -> None:
     migrate(settings)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
     logging.getLogger("uvicorn.error").addFilter(_NoTraces())
+    service = Service.open(settings, clock)
+    with store.writing(service.engine) as session:  # of a rotation that a crash cut off
+        service.vault.finish_rotation(session.connection(), now=clock.now())
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(Service.open(settings, clock)),
+            create_app(service),
             host=settings.host,
             port=settings.port,
             log_config=None,

@@ -227,7 +227,8 @@ class Stranger(Base):
 
 def connect(url: str) -> Engine:
     """The engine; writers queue up for SQLite's one write lock instead of failing."""
-    engine = create_engine(url, module=sqlite)
+    # parameters hold what people sent, and an error would print them into a log
+    engine = create_engine(url, module=sqlite, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _durable(connection: Any, _record: Any) -> None:

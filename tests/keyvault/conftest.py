@@ -12,8 +12,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, Engine, create_engine, event
 
-from keyvault import FileCustody, Vault, sign, tables
-from keyvault.signing import public_text, utc_text
+from keyvault import tables
+from keyvault.custody import FileCustody
+from keyvault.signing import public_text, sign, utc_text
+from keyvault.vault import Vault
 from policies.permits import sha256
 
 NOW = datetime(2025, 3, 3, 12, 0, tzinfo=UTC)

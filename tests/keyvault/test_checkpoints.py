@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from keyvault import LedgerError
 from keyvault.checkpoints import Checkpoint, read_checkpoint, verifier_key, write_checkpoint
+from keyvault.errors import LedgerError
 from keyvault.ledger import verify
 from keyvault.signing import public_text
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from keyvault import CustodyError, FileCustody, SealError
+from keyvault.custody import FileCustody
+from keyvault.errors import CustodyError, SealError
 
 AAD = b"what it is"
 
@@ -150,7 +151,7 @@ def test_a_crash_while_writing_leaves_the_old_file_whole(path: Path) -> None:
     program = """
 import os, sys
 from pathlib import Path
-from keyvault import FileCustody
+from keyvault.custody import FileCustody
 custody = FileCustody.open(Path(sys.argv[1]))
 def die(*args, **kwargs):
     os._exit(9)

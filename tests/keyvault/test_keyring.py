@@ -11,17 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, update
 
-from keyvault import (
-    KeyringError,
-    RoleKeys,
-    SealedKey,
-    Sealer,
-    SealError,
-    store_key,
-    stored_key,
-    tables,
-)
-from keyvault.keyring import ROLES, new_halves
+from keyvault import tables
+from keyvault.errors import KeyringError, SealError
+from keyvault.keyring import ROLES, RoleKeys, SealedKey, Sealer, new_halves, store_key, stored_key
 from keyvault.secret import reveal
 from tests.keyvault.conftest import NOW, House
 

@@ -10,9 +10,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, delete, func, select, update
 
-from keyvault import Ledger, LedgerError, tables
+from keyvault import tables
 from keyvault.checkpoints import Checkpoint, read_checkpoint, verifier_key, write_checkpoint
+from keyvault.errors import LedgerError
 from keyvault.ledger import (
+    Ledger,
     Problem,
     Stored,
     entries,

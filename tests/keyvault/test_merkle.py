@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyvault import LedgerError
+from keyvault.errors import LedgerError
 from keyvault.merkle import (
     Frontier,
     consistency_proof,

@@ -14,7 +14,7 @@ import cryptography_vectors
 import numpy as np
 import pytest
 
-from keyvault import LedgerError, SealError, SignatureError, TokenError
+from keyvault.errors import LedgerError, SealError, SignatureError, TokenError
 from keyvault.merkle import (
     verify_consistency,
     verify_inclusion,

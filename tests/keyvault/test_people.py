@@ -8,10 +8,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, delete, insert, update
 
-from keyvault import EnrolmentError, SignatureError, Vault, sign, tables
+from keyvault import tables
+from keyvault.errors import EnrolmentError, SignatureError
 from keyvault.ledger import entries
 from keyvault.people import read_enrolment
-from keyvault.signing import canonical, public_text
+from keyvault.signing import canonical, public_text, sign
+from keyvault.vault import Vault
 from tests.keyvault.conftest import NOW, House, Someone, someone
 
 LATER = NOW + timedelta(hours=1)

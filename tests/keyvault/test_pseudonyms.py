@@ -10,8 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import keyvault.pseudonyms
-from keyvault import FileKey, Origins, PseudonymError, subject_ids
-from keyvault.pseudonyms import ALPHABET, LENGTH, UNIT_LETTERS, check, pseudonyms
+from keyvault.errors import PseudonymError
+from keyvault.pseudonyms import (
+    ALPHABET,
+    LENGTH,
+    UNIT_LETTERS,
+    Origins,
+    check,
+    pseudonyms,
+    subject_ids,
+)
+from keyvault.secret import FileKey
 from tests.keyvault.vectors import plain
 
 SCOPE = FileKey(b"s" * 32, "subject-id", "neet")

@@ -8,21 +8,14 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import Connection, select, update
 
-from keyvault import (
-    CustodyError,
-    FileCustody,
-    KeyringError,
-    Origins,
-    SealedKey,
-    Vault,
-    open_bytes,
-    seal_bytes,
-    store_key,
-    stored_key,
-    subject_ids,
-    tables,
-)
+from keyvault import tables
+from keyvault.custody import FileCustody
+from keyvault.errors import CustodyError, KeyringError
+from keyvault.keyring import SealedKey, store_key, stored_key
 from keyvault.ledger import entries, verify
+from keyvault.pseudonyms import Origins, subject_ids
+from keyvault.sealing import open_bytes, seal_bytes
+from keyvault.vault import Vault
 from tests.keyvault.conftest import NOW, House, Request
 
 SUBJECTS = pa.array([bytes([n]) * 16 for n in range(5)], pa.binary(16))

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyvault import FileKey, SealError, open_bytes, read_table, seal_bytes, write_table
+from keyvault.errors import SealError
+from keyvault.sealing import open_bytes, read_table, seal_bytes, write_table
+from keyvault.secret import FileKey
 
 KEY = FileKey(b"k" * 32, "payload", "d-1")
 OTHER = FileKey(b"o" * 32, "payload", "d-1")

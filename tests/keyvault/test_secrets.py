@@ -15,10 +15,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-import keyvault
-from keyvault import FileCustody, FileKey, SealError, Vault, open_bytes, seal_bytes, tables
-from keyvault.secret import Secret, reveal
+from keyvault import tables
+from keyvault.custody import FileCustody
+from keyvault.errors import KeyvaultError, SealError
+from keyvault.keyring import RoleKeys
+from keyvault.sealing import open_bytes, seal_bytes
+from keyvault.secret import FileKey, Secret, reveal
 from keyvault.signing import from_base64url, to_base64url
+from keyvault.vault import Vault
 from tests.keyvault.conftest import NOW, House
 
 PACKAGES = ("api", "keyvault", "linkage", "policies")
@@ -84,15 +88,15 @@ def test_no_exception_holds_a_key(house: House, conn: Connection) -> None:
         lambda: open_bytes(seal_bytes(b"x", key, "b"), other, "b"),
         lambda: keyvault.read_table(b"PARE", key, "b"),
         lambda: FileCustody.open(damaged),
-        lambda: keyvault.RoleKeys.from_credential(credential[:-3]),
-        lambda: keyvault.RoleKeys.from_credential(credential.replace(b'"1"', b'"x"')),
-        lambda: keyvault.RoleKeys.from_credential(credential.replace(b'"halves"', b'"helves"')),
+        lambda: RoleKeys.from_credential(credential[:-3]),
+        lambda: RoleKeys.from_credential(credential.replace(b'"1"', b'"x"')),
+        lambda: RoleKeys.from_credential(credential.replace(b'"halves"', b'"helves"')),
         lambda: house.vault.role("intake").open(house.vault.scope_keys(conn, "n", now=NOW).spine),
         lambda: pickle.dumps(key),
     ]
     shown = []
     for attempt in attempts:
-        with pytest.raises((keyvault.KeyvaultError, TypeError)) as caught:
+        with pytest.raises((KeyvaultError, TypeError)) as caught:
             attempt()
         fault: BaseException | None = caught.value
         while fault is not None:
@@ -158,7 +162,9 @@ def test_the_database_holds_no_key_in_the_clear(house: House, conn: Connection) 
 
 CHILD = """
 import sys
-from keyvault import KeyvaultError, RoleKeys, SealedKey, open_bytes
+from keyvault.errors import KeyvaultError
+from keyvault.keyring import RoleKeys, SealedKey
+from keyvault.sealing import open_bytes
 credential, *files = (bytes.fromhex(line) for line in sys.stdin.read().split())
 role = RoleKeys.from_credential(credential) if credential != b"none" else None
 for sealed, data in zip(files[::2], files[1::2]):
@@ -201,7 +207,7 @@ def test_a_child_process_opens_only_what_its_role_may(
 def test_a_child_that_lies_about_its_role_opens_nothing(house: House, conn: Connection) -> None:
     _, sealed = house.vault.sealer(conn).new_key("linkage", "identifiers", "d-1")
     credential = house.vault.role("release").credential()
-    liar = keyvault.RoleKeys.from_credential(credential.replace(b'"release"', b'"linkage"'))
+    liar = RoleKeys.from_credential(credential.replace(b'"release"', b'"linkage"'))
     with pytest.raises(SealError):
         liar.open(sealed)
 

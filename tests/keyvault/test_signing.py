@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyvault import SignatureError, sign, verify_receipt
+from keyvault.errors import SignatureError
 from keyvault.signing import (
     canonical,
     from_base64url,
@@ -17,9 +17,11 @@ from keyvault.signing import (
     public_text,
     read_canonical,
     seal_document,
+    sign,
     to_base64url,
     utc_text,
     verify,
+    verify_receipt,
 )
 
 PRIVATE = Ed25519PrivateKey.from_private_bytes(b"p" * 32)

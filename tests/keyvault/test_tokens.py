@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection
 
-from keyvault import TokenError
+from keyvault.errors import TokenError
 from keyvault.signing import public_text
 from keyvault.tokens import (
     LONGEST_TOKEN,

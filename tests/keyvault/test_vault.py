@@ -12,28 +12,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, delete, insert, select, update
 
-from keyvault import (
+from keyvault import keyring, tables
+from keyvault.custody import FileCustody
+from keyvault.errors import (
     EnrolmentError,
-    FileCustody,
     KeyringError,
-    Origins,
     PermitAbsentError,
     PermitChangedError,
     PermitError,
     PseudonymError,
     SealError,
     SignatureError,
-    Vault,
-    keyring,
-    subject_ids,
-    tables,
-    verify_receipt,
 )
 from keyvault.ledger import entries, verify
 from keyvault.ownkeys import OwnKeys
-from keyvault.pseudonyms import check
+from keyvault.pseudonyms import Origins, check, subject_ids
 from keyvault.secret import reveal
-from keyvault.signing import canonical, check_bytes, public_text
+from keyvault.signing import canonical, check_bytes, public_text, verify_receipt
+from keyvault.vault import Vault
 from keyvault.wrapping import _pair_aad
 from policies.permits import sha256
 from tests.keyvault.conftest import (

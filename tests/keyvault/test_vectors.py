@@ -9,14 +9,15 @@ import pyarrow as pa
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from keyvault import FileCustody, FileKey, RoleKeys, SealedKey, Sealer, signing
+from keyvault import signing
 from keyvault.checkpoints import read_checkpoint
-from keyvault.keyring import public_half
+from keyvault.custody import FileCustody
+from keyvault.keyring import RoleKeys, SealedKey, Sealer, public_half
 from keyvault.ledger import Ledger, verify
 from keyvault.merkle import Frontier, leaf_hash
 from keyvault.pseudonyms import Origins, Reading, check, pseudonyms, subject_ids
 from keyvault.sealing import open_bytes, read_table
-from keyvault.secret import reveal
+from keyvault.secret import FileKey, reveal
 from tests.keyvault.vectors.generate import FOLDER, VECTORS
 
 

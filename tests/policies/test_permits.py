@@ -1,0 +1,221 @@
+"""What a permit may say, and when it allows something."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from policies import permits
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+RECIPIENT = "age1" + "q" * 58
+
+
+def application(**changes: Any) -> dict[str, Any]:
+    """A complete application."""
+    return {
+        "project": "neet",
+        "title": "Young people",
+        "purpose": "scientific",
+        "motivation": "To know.",
+        "necessity": "No table tells.",
+        "legal_basis": "GDPR, article 89",
+        "datasets": [
+            {
+                "id": "benefit",
+                "periods": ["2024"],
+                "variables": [
+                    {"name": "born", "as": "age_class", "rule": [{"age_class": {}}]},
+                    {"name": "place", "as": "area", "rule": [{"geography": {}}]},
+                    {"name": "amount", "rule": [{"round": {"to": 100}}]},
+                ],
+                "references": ["self", "mother"],
+            },
+            {
+                "id": "work",
+                "periods": ["2024", "2025"],
+                "variables": [{"name": "wage", "rule": [{"round": {"to": 100}}]}],
+            },
+        ],
+        "universe": {"datasets": ["benefit"]},
+        "join": {"keys": ["age_class", "area"]},
+        "linkage_keys": ["national_number"],
+        "scenario": {"known": ["age_class", "area"], "changing": ["area"]},
+        "thresholds": {"k": 5, "suppression": 0.1},
+        "recipients": [{"person": "researcher-1", "age_recipient": RECIPIENT}],
+        "valid_from": "2026-01-01",
+        "valid_until": "2027-01-01",
+        "retention_until": "2028-01-01",
+        **changes,
+    }
+
+
+def permit(**changes: Any) -> permits.Permit:
+    """A permit for it."""
+    terms = permits.Application.from_document(application()).terms()
+    return permits.Permit.from_document(
+        {
+            **terms,
+            "type": "permit",
+            "version": 1,
+            "id": "permit-1",
+            "application": "application-1",
+            "scope": "neet",
+            "signatures": {},
+            **changes,
+        }
+    )
+
+
+def test_a_permit_grants_the_terms_word_for_word() -> None:
+    """P05: plan, contract and access are one document."""
+    asked = permits.Application.from_document(application())
+    granted = permit()
+    assert (
+        granted.model_dump(by_alias=True, include=set(permits.Terms.model_fields)) == asked.terms()
+    )
+    assert permits.Permit.from_document(granted.document()) == granted
+    assert granted.periods() == ["2024", "2025"]
+    assert granted.dataset("work") is not None
+    assert granted.dataset("other") is None
+    assert granted.recipient("researcher-1") is not None
+    assert granted.recipient("researcher-2") is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"purpose": "tax"}, "purpose"),
+        ({"necessity": ""}, "necessity"),
+        ({"unknown": 1}, "unknown"),
+        ({"valid_until": "2025-01-01"}, "valid_from"),
+        ({"valid_from": "soon"}, "valid_from"),
+        ({"thresholds": {"k": 2}}, "thresholds.k"),
+        ({"thresholds": {"k": 5, "suppression": 0.9}}, "suppression"),
+        ({"universe": {"datasets": ["elsewhere"]}}, "universe"),
+        ({"join": {"keys": ["age_class"]}}, "known"),
+        ({"join": {"keys": ["age_class", "wage"]}}, "wage"),
+        ({"scenario": {"known": ["age_class", "area"], "changing": ["sex"]}}, "changing"),
+        ({"recipients": [{"person": "r", "age_recipient": "age1x"}]}, "age_recipient"),
+        (
+            {"recipients": [{"person": "r-1", "age_recipient": RECIPIENT}] * 2},
+            "recipient is named twice",
+        ),
+    ],
+    ids=str,
+)
+def test_what_does_not_hold_together_is_named(changes: dict[str, Any], named: str) -> None:
+    """S01, S02 and the rest: each fault is one place with one reason."""
+    with pytest.raises(permits.PermitFault, match=named.replace(".", r"\.")):
+        permits.Application.from_document(application(**changes))
+
+
+def test_a_dataset_named_twice_or_a_name_taken_is_refused() -> None:
+    """Two variables can't leave under one name, nor under a pseudonym's."""
+    twice = application()
+    twice["datasets"] = [*twice["datasets"], twice["datasets"][1]]
+    with pytest.raises(permits.PermitFault, match="named twice"):
+        permits.Application.from_document(twice)
+    same = application()
+    same["datasets"][0]["variables"][2]["as"] = "area"
+    with pytest.raises(permits.PermitFault, match="under one name"):
+        permits.Application.from_document(same)
+    taken = application()
+    taken["datasets"][0]["variables"][2]["as"] = "mother"
+    with pytest.raises(permits.PermitFault, match="pseudonym"):
+        permits.Application.from_document(taken)
+
+
+def test_yaml_days_and_years_are_read_as_the_text_they_are() -> None:
+    """A YAML reader makes dates and numbers of them; what is signed is text."""
+    from datetime import date
+
+    document = application(valid_from=date(2026, 1, 1))
+    document["datasets"][0]["periods"] = [2024]
+    read = permits.Application.from_document(document)
+    assert read.valid_from == "2026-01-01"
+    assert read.datasets[0].periods == ["2024"]
+    assert permits.plain({2024: date(2026, 1, 1), "a": (1, [2])}) == {
+        "2024": "2026-01-01",
+        "a": [1, [2]],
+    }
+
+
+@pytest.mark.parametrize(
+    ("now", "state", "words"),
+    [
+        (NOW, "in_force", None),
+        (datetime(2025, 12, 31, 23, 59, tzinfo=UTC), "in_force", "before 2026-01-01"),
+        (datetime(2027, 1, 1, tzinfo=UTC), "in_force", "expired on 2027-01-01"),
+        (NOW, "suspended", "suspended"),
+        (NOW, "draft", "not in force"),
+    ],
+)
+@pytest.mark.parametrize("purpose", ["link", "pseudonymise", "release", "download"])
+def test_a_permit_allows_in_its_time_and_while_in_force(
+    now: datetime, state: str, words: str | None, purpose: permits.Purpose
+) -> None:
+    """S36: at expiry access is off by itself; boundaries belong to the day they name."""
+    reason = permits.refusal(permit(), purpose=purpose, now=now, state=state)
+    assert reason is None if words is None else words in str(reason)
+
+
+def test_a_state_is_what_is_stored_until_time_is_over() -> None:
+    """in_force, suspended, expired."""
+    assert permits.state(permit(), "in_force", NOW) == "in_force"
+    assert permits.state(permit(), "suspended", NOW) == "suspended"
+    assert permits.state(permit(), "suspended", datetime(2030, 1, 1, tzinfo=UTC)) == "expired"
+
+
+ADVICE = {
+    "type": "advice",
+    "application": "application-1",
+    "application_sha256": "a" * 64,
+    "opinion": "favourable",
+    "by": "dpo-1",
+}
+
+
+def _approval(**changes: Any) -> dict[str, Any]:
+    return {
+        "type": "approval",
+        "application": "application-1",
+        "advice_sha256": permits.sha256(ADVICE),
+        "decision": "approved",
+        "by": "director-1",
+        **changes,
+    }
+
+
+def test_an_approval_of_the_very_advice_stands() -> None:
+    """S26."""
+    assert permits.approval_fault("a" * 64, ADVICE, _approval()) is None
+
+
+@pytest.mark.parametrize(
+    ("advice", "approval"),
+    [
+        ({"type": "note"}, {}),
+        ({"application_sha256": "b" * 64}, {}),
+        ({"opinion": "unfavourable"}, {}),
+        ({"text": "another"}, {}),
+        ({}, {"application": "application-2"}),
+        ({}, {"decision": "refused"}),
+        ({}, {"by": "dpo-1"}),
+        ({}, {"type": "note"}),
+    ],
+    ids=str,
+)
+def test_any_other_pair_of_documents_is_no_decision(
+    advice: dict[str, Any], approval: dict[str, Any]
+) -> None:
+    """S26: changed advice, unfavourable advice, another application, one person."""
+    assert permits.approval_fault("a" * 64, {**ADVICE, **advice}, _approval(**approval))
+
+
+@given(st.permutations(list(application().items())))
+def test_the_hash_does_not_depend_on_the_order_of_writing(items: list[tuple[str, Any]]) -> None:
+    """Canonical JSON: what is signed is what is said, not how it was typed."""
+    assert permits.sha256(dict(items)) == permits.sha256(application())
