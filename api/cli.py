@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 import yaml
+from typer.exceptions import TyperException
 
 from api.problems import PROBLEMS
 from api.show import BAD_INPUT, REFUSED, Screen
@@ -135,21 +135,21 @@ def init(
     for item in administrator:
         person, separator, name = item.partition("=")
         if separator:
-            profile = Profile.new(person, name, server)
-            profiles.save(person, profile, new=True)
-            made.append(person)
-            requests.append(profile.request())
+            made.append(Profile.new(person, name, server))
+            requests.append(made[-1].request())
         else:
             requests.append(_document(Path(item)))
-    told = founding.found(settings, requests, datetime.now(UTC))
+    with profiles.kept(made):  # before the founding, which without these keys is nobody's
+        told = founding.found(settings, requests, datetime.now(UTC))
+    names = [profile.person for profile in made]
     _screen().answer(
-        {**told, "profiles": made},
+        {**told, "profiles": names},
         text=(
             f"A service was founded in {settings.data}.\n"
             f"Its root key is in {settings.root_key}, readable by you alone: keep a copy of it "
             "elsewhere, apart from copies of the data. Without it nothing can be opened.\n"
             f"Administrators: {', '.join(told['administrators'])}"
-            + (f"; their keys are in the profiles {', '.join(made)}." if made else ".")
+            + (f"; their keys are in the profiles {', '.join(names)}." if made else ".")
             + "\nNext: `schakel serve`."
         ),
     )
@@ -897,9 +897,10 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, standalone_mode=False)
         return code if isinstance(code, int) else 0
-    except click.ClickException as error:
-        return _screen().fail({"detail": error.format_message()}, BAD_INPUT)
-    except (click.Abort, KeyboardInterrupt):
+    except TyperException as error:
+        text = f"{error.format_message()} `schakel --help` shows what there is."
+        return _screen().fail({"detail": text}, BAD_INPUT)
+    except (typer.Abort, KeyboardInterrupt):
         return _screen().fail({"detail": "Stopped."}, REFUSED)
     except BadInput as error:
         return _screen().fail({"detail": str(error)}, BAD_INPUT)

@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,20 @@ def save(name: str, profile: Profile, *, new: bool = False) -> Path:
         os.fsync(file.fileno())
     unfinished.rename(target)
     return target
+
+
+@contextmanager
+def kept(made: list[Profile]) -> Iterator[None]:
+    """New profiles under their persons' ids, taken back if what they were made for fails."""
+    written: list[Path] = []
+    try:
+        for profile in made:
+            written.append(save(profile.person, profile, new=True))
+        yield
+    except BaseException:
+        for file in written:
+            file.unlink()
+        raise
 
 
 def load(name: str) -> Profile:

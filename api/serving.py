@@ -1,9 +1,11 @@
 """`schakel serve`: the API in this process, a worker in another, both ending together."""
 
+import contextlib
 import ipaddress
 import logging
 import multiprocessing
 import os
+import signal
 import socket
 import threading
 from multiprocessing.process import BaseProcess
@@ -78,8 +80,11 @@ def serve(settings: Settings, clock: Clock | None = None) -> None:
     keeper = threading.Thread(target=_keep_worker, args=(settings, clock, over), daemon=True)
     keeper.start()
     _announce(settings, listening)
+    # uvicorn ends on a signal and then raises it anew: make that an end in good order
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        server.run([listening])
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run([listening])
     finally:
         over.set()
         keeper.join(timeout=10)

@@ -1,0 +1,155 @@
+"""Work in the background: once, in order, and not by a worker that was thought dead."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from api import jobs, store
+from api.jobs import LeaseLost, Taken
+from api.store import Base, Job
+from policies.access import Actor
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
+LEASE = timedelta(seconds=60)
+ACTOR = Actor("statistician-1", "office", frozenset({"statistician"}))
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """A database of its own."""
+    engine = store.connect(f"sqlite:///{tmp_path / 'jobs.sqlite'}")
+    Base.metadata.create_all(engine)
+    yield engine
+    engine.dispose()
+
+
+def add(
+    engine: Engine, kind: str = "build", queue: str = "release", group: str | None = None
+) -> str:
+    """Enqueue a job."""
+    with store.writing(engine) as session:
+        return jobs.enqueue(session, kind, queue, {"n": 1}, ACTOR, NOW, group).id
+
+
+def take(engine: Engine, now: datetime = NOW, *queues: str) -> Taken | None:
+    """Take a job as some worker."""
+    with store.writing(engine) as session:
+        return jobs.take(session, queues or ("release",), now, LEASE)
+
+
+def state(engine: Engine, identifier: str) -> str:
+    """The state of a job."""
+    with store.reading(engine) as session:
+        job = session.get(Job, identifier)
+        assert job is not None
+        return job.state
+
+
+def test_jobs_come_in_the_order_in_which_they_were_asked_for(engine: Engine) -> None:
+    """First in, first out; each is taken once."""
+    first, second = add(engine), add(engine)
+    taken = [take(engine), take(engine), take(engine)]
+    assert [job.id if job else None for job in taken] == [first, second, None]
+
+
+def test_a_queue_is_one_roles(engine: Engine) -> None:
+    """A worker that holds another role's key doesn't get the job."""
+    add(engine, queue="linkage")
+    assert take(engine) is None
+    assert take(engine, NOW, "linkage") is not None
+
+
+def test_one_scope_has_one_job_at_a_time(engine: Engine) -> None:
+    """Two workers started at once never admit to one spine together."""
+    first, second = add(engine, group="scope:a"), add(engine, group="scope:a")
+    other = add(engine, group="scope:b")
+    assert [getattr(take(engine), "id", None) for _ in range(3)] == [first, other, None]
+    with store.writing(engine) as session:
+        jobs.finish(session, _taken(engine, first), {}, NOW)
+    again = take(engine)
+    assert again is not None
+    assert again.id == second
+
+
+def _taken(engine: Engine, identifier: str) -> Taken:
+    with store.reading(engine) as session:
+        job = session.get(Job, identifier)
+        assert job is not None
+        return Taken(job.id, job.kind, {}, job.actor, job.organisation, job.attempts, job.fence)
+
+
+def test_a_worker_thought_dead_cannot_finish(engine: Engine) -> None:
+    """Lease over, taken by another: the first one's results don't count, nor do its beats."""
+    identifier = add(engine)
+    first = take(engine)
+    assert first is not None
+    assert take(engine, NOW + LEASE / 2) is None
+    second = take(engine, NOW + LEASE * 2)
+    assert second is not None
+    assert (second.id, second.fence, second.attempt) == (identifier, first.fence + 1, 2)
+    for late in (
+        lambda session: jobs.finish(session, first, {}, NOW),
+        lambda session: jobs.fail(session, first, {}, NOW),
+        lambda session: jobs.beat(session, first, "x", 0.5, NOW, LEASE),
+        lambda session: jobs.again(session, first, NOW),
+    ):
+        with pytest.raises(LeaseLost), store.writing(engine) as session:
+            late(session)
+    with store.writing(engine) as session:
+        jobs.finish(session, second, {"ok": True}, NOW)
+    assert state(engine, identifier) == "done"
+
+
+def test_a_beat_keeps_the_lease_and_tells_how_far_it_is(engine: Engine) -> None:
+    """Progress never passes 100%."""
+    identifier = add(engine)
+    taken = take(engine)
+    assert taken is not None
+    with store.writing(engine) as session:
+        jobs.beat(session, taken, "compare", 1.7, NOW + LEASE, LEASE)
+    assert take(engine, NOW + LEASE * 1.5) is None
+    with store.reading(engine) as session:
+        job = session.get(Job, identifier)
+        assert job is not None
+        assert (jobs.describe(job)["stage"], jobs.describe(job)["share"]) == ("compare", 1.0)
+
+
+def test_a_fault_comes_back_later_and_later(engine: Engine) -> None:
+    """A retry waits, and doesn't lose what the job was."""
+    add(engine)
+    now = NOW
+    for attempt in (1, 2, 3):
+        taken = take(engine, now)
+        assert taken is not None
+        assert taken.attempt == attempt
+        with store.writing(engine) as session:
+            jobs.again(session, taken, now)
+        assert take(engine, now + timedelta(seconds=2**attempt - 1)) is None
+        now += timedelta(seconds=2**attempt)
+
+
+def test_a_job_is_there_only_if_its_cause_is(engine: Engine) -> None:
+    """Enqueued in the transaction that causes it; taken back with it."""
+
+    def cause_that_fails() -> None:
+        with store.writing(engine) as session:
+            jobs.enqueue(session, "build", "release", {}, ACTOR, NOW)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        cause_that_fails()
+    assert take(engine) is None
+    with store.reading(engine) as session:
+        assert not jobs.waiting(session, ("release",), NOW)
+
+
+def test_arguments_hold_ids_and_counts_only(engine: Engine) -> None:
+    """Whoever reads the table learns nothing about anybody."""
+    identifier = add(engine)
+    with store.reading(engine) as session:
+        job = session.get(Job, identifier)
+        assert job is not None
+        assert job.arguments == {"n": 1}

@@ -1,0 +1,176 @@
+"""Objects, the database and the settings that a service stands on."""
+
+import os
+import stat
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.exc import IntegrityError, StatementError
+
+from api import founding, store
+from api.demo.cast import Cast
+from api.founding import Founded
+from api.objects import ObjectFault, Objects
+from api.service import NotFounded, Service
+from api.settings import Clock, Settings
+from api.store import Organisation
+from api.worker import ORPHAN_AGE, Worker
+from keyvault import tables
+
+
+def test_an_object_is_read_back_or_not_at_all(tmp_path: Path) -> None:
+    """Changed, truncated, swapped or missing: noticed before use."""
+    objects = Objects(tmp_path / "objects")
+    name, digest = objects.put(b"ciphertext")
+    other, _ = objects.put(b"another")
+    assert objects.get(name, digest) == b"ciphertext"
+    assert objects.sha256(name) == digest
+    path = objects.path(name)
+    for content in (b"ciphertexT", b"cipher", objects.path(other).read_bytes(), b""):
+        path.write_bytes(content)
+        with pytest.raises(ObjectFault, match="changed"):
+            objects.get(name, digest)
+    objects.delete(name)
+    objects.delete(name)
+    with pytest.raises(ObjectFault, match="missing"):
+        objects.get(name, digest)
+
+
+@pytest.mark.parametrize("name", ["../root.json", "", "x" * 32, "A" * 32, "0" * 31])
+def test_names_are_ours(tmp_path: Path, name: str) -> None:
+    """A caller's text never becomes a path."""
+    with pytest.raises(ObjectFault):
+        Objects(tmp_path).path(name)
+
+
+def test_bytes_and_their_folder_are_durable_before_the_name_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written, fsynced, renamed, folder fsynced: in that order."""
+    steps: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def told(handle: int) -> None:
+        steps.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    def renamed(self: Path, target: Path) -> Any:
+        steps.append("rename")
+        return rename(self, target)
+
+    objects = Objects(tmp_path / "objects")
+    monkeypatch.setattr(os, "fsync", told)
+    monkeypatch.setattr(Path, "rename", renamed)
+    objects.put(b"x")
+    assert steps == ["file", "rename", "folder"]
+
+
+def test_a_growing_upload_forgets_what_was_never_acknowledged(tmp_path: Path) -> None:
+    """Reopened at an offset: whatever a broken line left behind it is gone."""
+    objects = Objects(tmp_path)
+    name = objects.new_name()
+    growing = objects.append(name, 0)
+    growing.write(b"acknowledged, and then some")
+    assert growing.sync() == 27
+    growing.close()
+    again = objects.append(name, 12)
+    assert again.start(5) == b"ackno"
+    again.write(b"!")
+    assert again.sync() == 13
+    again.cut(3)
+    assert again.sync() == 3
+    again.close()
+    assert objects.path(name).read_bytes() == b"ack"
+
+
+def test_the_migrations_make_the_tables_that_the_program_uses(tmp_path: Path) -> None:
+    """Autogenerate finds nothing left to do."""
+    settings = Settings(data=tmp_path)
+    founding.migrate(settings)
+    engine = store.connect(settings.database)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, [store.Base.metadata, tables.metadata]) == []
+    engine.dispose()
+
+
+def test_the_database_is_the_one_that_was_chosen(tmp_path: Path) -> None:
+    """WAL, full synchronisation, foreign keys, and a SQLite without the WAL-reset fault."""
+    engine = store.connect(f"sqlite:///{tmp_path / 'x.sqlite'}")
+    with engine.connect() as connection:
+
+        def one(statement: str) -> Any:
+            return connection.exec_driver_sql(statement).scalar_one()
+
+        assert one("PRAGMA journal_mode") == "wal"
+        assert one("PRAGMA synchronous") == 2
+        assert one("PRAGMA foreign_keys") == 1
+        version = tuple(int(part) for part in str(one("SELECT sqlite_version()")).split("."))
+        assert version > (3, 51, 2)
+    assert store.healthy(engine)
+    engine.dispose()
+
+
+def test_moments_are_kept_in_utc_and_never_naive(tmp_path: Path) -> None:
+    """What can't be said in UTC can't be stored; what was stored comes back aware."""
+    engine = store.connect(f"sqlite:///{tmp_path / 'x.sqlite'}")
+    store.Base.metadata.create_all(engine)
+    brussels = datetime(2026, 6, 1, 14, tzinfo=timezone(timedelta(hours=2)))
+    with store.writing(engine) as session:
+        session.add(Organisation(id="a", name="A", added_at=brussels))
+    with store.reading(engine) as session:
+        kept = session.get(Organisation, "a")
+    assert kept is not None
+    assert kept.added_at == datetime(2026, 6, 1, 12, tzinfo=UTC)
+    with pytest.raises(StatementError), store.writing(engine) as session:
+        session.add(Organisation(id="b", name="B", added_at=datetime(2026, 6, 1)))  # noqa: DTZ001
+    with pytest.raises(IntegrityError) as caught, store.writing(engine) as session:
+        session.add(Organisation(id="a", name="Somebody's name", added_at=brussels))
+    assert "Somebody's name" not in str(caught.value)
+    engine.dispose()
+
+
+def test_a_service_is_founded_once(tmp_path: Path) -> None:
+    """A second founding would make other keys; a cut-off one can be tried again."""
+    cast = Cast(tmp_path)
+    with pytest.raises(NotFounded, match="schakel init"):
+        Service.open(cast.settings)
+    cast.found()
+    assert cast.settings.root_key.stat().st_mode & 0o077 == 0
+    with pytest.raises(Founded, match="already"):
+        cast.found()
+
+
+def test_a_founding_that_was_cut_off_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root key made, database not: the next `schakel init` goes on with the same root."""
+    cast = Cast(tmp_path)
+    with monkeypatch.context() as cut:
+        cut.setattr("api.founding.Vault.found", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            cast.found()
+    root = cast.settings.root_key.read_bytes()
+    cast.found()
+    assert cast.settings.root_key.read_bytes() == root
+
+
+def test_orphans_are_swept_and_nothing_else(tmp_path: Path) -> None:
+    """Objects that no row refers to, once they are old enough not to be somebody's present work."""
+    cast = Cast(tmp_path)
+    cast.found()
+    service = Service.open(cast.settings, Clock())
+    orphan, _ = service.objects.put(b"left by a crash")
+    fresh, _ = service.objects.put(b"being written")
+    unfinished = service.objects.path(fresh).with_suffix(".new")
+    unfinished.write_bytes(b"half")
+    long_ago = datetime.now().timestamp() - ORPHAN_AGE - 10  # noqa: DTZ005 - a file's own clock
+    for path in (service.objects.path(orphan), unfinished):
+        os.utime(path, (long_ago, long_ago))
+    Worker(service).sweep()
+    assert [name for name, _ in service.objects.names()] == [fresh]
+    service.engine.dispose()
