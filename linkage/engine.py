@@ -19,7 +19,8 @@ import pyarrow.compute as pc
 
 from linkage.datasets import LinkageError
 from linkage.deliveries import Delivery, LinkResult, reference_records
-from linkage.identities import ABSENT, FIELDS, Bools, Ints, distinct_rows
+from linkage.grouping import pairs_within
+from linkage.identities import ABSENT, FIELDS, Bools, Ints, combine, distinct_rows, encode
 from linkage.model import Plan, PlanError
 from linkage.quality import measure, total
 from linkage.spine import SUBJECT, Spine
@@ -45,6 +46,7 @@ PARENTS: Final = ("mother", "father")
 PARENT_YEARS: Final = 12
 """A parent is at least this many years older than the child."""
 
+_REFERENCES: Final = 20  # a row that names more units than this is none
 _YEAR: Final = re.compile(r"(?:19|20)\d\d")
 
 
@@ -143,25 +145,43 @@ def _standardised(delivery: Delivery, plan: Plan) -> Any:
             if usable
             else pa.nulls(records.num_rows, pa.string())
         )
-    return _without_impossible_parents(pa.table(columns).combine_chunks())
+    return _without_relatives_numbers(pa.table(columns).combine_chunks())
 
 
-def _without_impossible_parents(table: Any) -> Any:
-    """A parent's number counts as missing where it tells a birth too near the child's.
+def _without_relatives_numbers(table: Any) -> Any:
+    """The records, without the numbers that their own row shows to be a relative's.
 
-    Only where the parent's own birth date isn't stated: then nothing else would show that it is
-    the child's number, should both have one name. The child's birth year must be sure.
+    Where somebody's birth date isn't stated, nothing but the row would show that the number is that
+    of a father or son of the same name. It counts as missing when the row states it for a namesake
+    whose birth date it fits, or when it tells a birth too near the child's for a parent.
     """
-    row, reference = distinct_rows(table, ["row_key"]), table["reference"]
+    row = distinct_rows(table, ["row_key"])
     stated, implied = _birth_years(table)
-    child = _equal(reference, "self") & (stated > 0) & ((implied == stated) | (implied == 0))
+    undated = (stated == 0) & np.asarray(pc.is_valid(table["national_number"]))
+    fits = (stated > 0) & (implied == stated)
+    taken = undated & _namesakes_number(table, row, fits)
+    child = _equal(table["reference"], "self") & fits
     year_of_child = np.zeros(int(row.max(initial=ABSENT)) + 1, np.int64)
     year_of_child[row[child]] = stated[child]
-    parent = np.asarray(pc.is_in(reference, value_set=pa.array(PARENTS))) & (stated == 0)
-    child_year = year_of_child[row]
-    wrong = parent & (child_year > 0) & (implied > child_year - PARENT_YEARS)
+    parent = np.asarray(pc.is_in(table["reference"], value_set=pa.array(PARENTS)))
+    too_young = (year_of_child[row] > 0) & (implied > year_of_child[row] - PARENT_YEARS)
+    wrong = taken | (undated & parent & too_young)
     numbers = pc.if_else(pa.array(wrong), pa.scalar(None, pa.string()), table["national_number"])
     return table.set_column(table.column_names.index("national_number"), "national_number", numbers)
+
+
+def _namesakes_number(table: Any, row: Ints, fits: Bools) -> Bools:
+    """Whether the same row states the number for a namesake too, whose birth year it fits."""
+    (number,), _ = encode([table["national_number"]])
+    (first, last), _ = encode([table["first_name"], table["last_name"]])
+    left, right = pairs_within(combine(row, number, absent_if_any=True), _REFERENCES)
+    namesakes = (first[left] == first[right]) & (first[left] != ABSENT)
+    namesakes |= (first[left] == last[right]) & (first[left] != ABSENT)
+    namesakes |= (last[left] == first[right]) & (last[left] != ABSENT)
+    result = np.zeros(len(row), np.bool_)
+    result[left[namesakes & fits[right]]] = True
+    result[right[namesakes & fits[left]]] = True
+    return result
 
 
 def _birth_years(table: Any) -> tuple[Ints, Ints]:
