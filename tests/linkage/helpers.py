@@ -11,10 +11,12 @@ from linkage.deliveries import RECORDS, Delivery, LinkResult
 from linkage.engine import Plan, link
 from linkage.spine import Spine
 
+Row = dict[str, Any]
+
 ADDRESS = {"street": "Kerkstraat", "house_number": "12", "postcode": "9000"}
 
 
-def person(first: str | None, last: str | None, born: str | None, **more: Any) -> dict[str, Any]:
+def person(first: str | None, last: str | None, born: str | None, **more: Any) -> Row:
     """A record of somebody at the usual address."""
     return {"first_name": first, "last_name": last, "birth_date": born, **ADDRESS, **more}
 
