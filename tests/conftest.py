@@ -19,7 +19,7 @@ settings.load_profile("repeatable")
 VECTORS = Path(__file__).resolve().parents[2] / "shared" / "vectors"
 
 
-def _missing(reason: str) -> None:
+def missing(reason: str) -> None:
     """Skip on somebody's laptop, fail in CI: a check that nobody ran is no check."""
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
@@ -30,7 +30,7 @@ def _missing(reason: str) -> None:
 def vectors() -> Path:
     """The folder of outside vectors (Wycheproof, Merkle proofs, Adult)."""
     if not VECTORS.is_dir():
-        _missing("the outside vectors (../shared/vectors) are not here")
+        missing("the outside vectors (../shared/vectors) are not here")
     return VECTORS
 
 
@@ -39,6 +39,6 @@ def age_program() -> str:
     """Debian's `age`, an implementation of the format that isn't ours."""
     program = shutil.which("age")
     if program is None:
-        _missing("the program `age` is not installed (Debian package age)")
+        missing("the program `age` is not installed (Debian package age)")
     assert program is not None
     return program

@@ -1,14 +1,12 @@
 """Documents that the program writes itself; `python -m tests.documents` renews them."""
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import click
 import typer
+from typer.testing import CliRunner
 
 from api import cli, problems
 from policies import access, applications
@@ -33,16 +31,10 @@ def diagram() -> str:
 
 def help_texts() -> str:
     """What every command says about itself."""
-    program = Path(sys.executable).parent / "schakel"
     lines = []
+    runner = CliRunner(env={"COLUMNS": "100", "TERM": "dumb"})
     for words in _commands(typer.main.get_command(cli.app), ()):
-        told = subprocess.run(
-            [str(program), *words, "--help"],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "COLUMNS": "100", "TERM": "dumb"},
-        ).stdout
+        told = runner.invoke(cli.app, [*words, "--help"], prog_name="schakel").stdout
         lines.append(
             f"### schakel {' '.join(words)}\n\n```\n{_trimmed(told)}```\n".replace(" \n", "\n")
         )

@@ -16,7 +16,7 @@ CHANGING = [
     (re.compile(r"\bage1[02-9ac-hj-np-z]{58}\b"), "age1…"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "…"),
     (re.compile(r"\b[PHE]1[0-9A-HJKMNP-TV-Z]{27}\b"), "P1…"),
-    (re.compile(r"^P1….*$", re.MULTILINE), "P1…,…"),
+    (re.compile(r'^"P1….*$', re.MULTILINE), '"P1…,…'),
     (re.compile(r"\b\d+ bytes\b"), "… bytes"),
     (re.compile(r"^(package/\S+) +\d+ *$", re.MULTILINE), r"\1 …"),
     (re.compile(r"[ \t]+$", re.MULTILINE), ""),

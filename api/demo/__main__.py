@@ -8,6 +8,8 @@ from rich.console import Console
 from api.demo.story import Story
 from api.demo.summary import show
 
+FEWEST = 1000
+
 
 def main() -> None:
     """Read the size from the command line, play, show what came out."""
@@ -16,6 +18,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--out", type=Path, default=Path("var/demo"))
     given = parser.parse_args()
+    if given.persons < FEWEST:
+        parser.error(f"a story needs {FEWEST} persons at least: nobody can hide among fewer")
     console = Console(highlight=False)
     report = Story(given.persons, given.seed, given.out, console).run()
     show(report, given.out, console)

@@ -26,7 +26,6 @@ from api.store import Delivery
 from policies.coarsening import SUPPRESSED
 
 DETERMINISTIC = ("national_number", "enterprise_number", "conversion")
-KEYS = ["age_class", "arrondissement"]
 
 
 def who_is_who(
@@ -204,14 +203,13 @@ class Package:
 PSEUDONYM = re.compile(r"^[PHE][0-9A-HJKMNP-TV-Z]{28}$")
 
 
-def judge_disclosure(packages: Mapping[str, Package]) -> dict[str, Any]:
+def judge_disclosure(packages: Mapping[str, Package], keys: list[str]) -> dict[str, Any]:
     """Cells and suppression of each release, counted from the downloaded files."""
-    by_release, shown = {}, {}
+    by_release = {}
     for name, package in packages.items():
         units = package.table("units").to_pandas()
-        sizes = units.groupby(KEYS)["unit"].nunique()
-        hidden = units[KEYS].eq(SUPPRESSED).any(axis=1)
-        shown[name] = units.set_index("unit")[KEYS]
+        sizes = units.groupby(keys)["unit"].nunique()
+        hidden = units[keys].eq(SUPPRESSED).any(axis=1)
         by_release[name] = {
             "units": int(units["unit"].nunique()),
             "cells": len(sizes),
@@ -226,7 +224,7 @@ def judge_disclosure(packages: Mapping[str, Package]) -> dict[str, Any]:
     }
 
 
-def neet(package: Package, truth: pd.DataFrame, last_quarter: str) -> dict[str, Any]:
+def neet(package: Package, truth: pd.DataFrame, keys: list[str], period: str) -> dict[str, Any]:
     """The researcher's rate per cell: neither in education nor at work in the last quarter.
 
     A proxy: being in education is known from child benefit only, and work from one source.
@@ -235,23 +233,22 @@ def neet(package: Package, truth: pd.DataFrame, last_quarter: str) -> dict[str, 
     benefit = package.table("child-benefit").to_pandas()
     work = package.table("social-security").to_pandas()
     learning = set(benefit.loc[benefit["in_education"].eq(True), "unit"])
-    working = set(work.loc[work["quarter"] == last_quarter, "unit"])
+    working = set(work.loc[work["quarter"] == f"{period}Q4", "unit"])
     proxy = ~units["unit"].isin(learning) & ~units["unit"].isin(working)
-    cells = units.assign(neet=proxy).groupby(KEYS)["neet"].agg(["size", "mean"]).reset_index()
-    merged = cells.merge(truth, on=KEYS, how="left")
+    cells = units.assign(neet=proxy).groupby(keys)["neet"].agg(["size", "mean"]).reset_index()
+    merged = cells.merge(truth, on=keys, how="left")
     return {
         "note": "a proxy: education as child benefit knows it, work as social security knows it",
         "overall": round(float(proxy.mean()), 4),
         "overall_truth": round(float(truth["neet"].sum() / truth["persons"].sum()), 4),
         "cells": [
             {
-                "age_class": row.age_class,
-                "arrondissement": row.arrondissement,
-                "units": int(row.size_),
-                "rate": round(float(row.mean_), 4),
-                "truth": None if pd.isna(row.rate) else round(float(row.rate), 4),
+                **{key: row[key] for key in keys},
+                "units": int(row["size"]),
+                "rate": round(float(row["mean"]), 4),
+                "truth": None if pd.isna(row["rate"]) else round(float(row["rate"]), 4),
             }
-            for row in merged.rename(columns={"size": "size_", "mean": "mean_"}).itertuples()
+            for row in merged.to_dict("records")
         ],
     }
 

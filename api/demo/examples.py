@@ -15,15 +15,20 @@ YEAR = 365
 SEED = 2026
 
 
-def application(project: str, researcher: str, recipient: str, today: date) -> dict[str, Any]:
-    """The request of a project that looks for young people neither in work nor in education."""
+def application(
+    project: str, researcher: str, recipient: str, today: date, area: str = "arrondissement"
+) -> dict[str, Any]:
+    """The request of a project that looks for young people neither in work nor in education.
+
+    `area` is the level of geography: `arrondissement`, or `province` for small populations.
+    """
     days = {period: f"{period}-12-31" for period in PERIODS}
     age = [{"age_class": {"reference_date": days, "breaks": list(BREAKS)}}]
-    place = [{"geography": {"level": "arrondissement", "situation": 2025}}]
+    place = [{"geography": {"level": area, "situation": 2025}}]
     wage = [{"round": {"to": 500}}, {"top_code": {"at": 15000}}]
     keys = [
         {"name": "geboortedatum", "as": "age_class", "rule": age},
-        {"name": "gemeente", "as": "arrondissement", "rule": place},
+        {"name": "gemeente", "as": area, "rule": place},
     ]
     return {
         "project": project,
@@ -63,14 +68,14 @@ def application(project: str, researcher: str, recipient: str, today: date) -> d
             },
         ],
         "universe": {"datasets": ["child-benefit", "employment-service"], "reference": "self"},
-        "join": {"keys": ["age_class", "arrondissement"]},
+        "join": {"keys": ["age_class", area]},
         "linkage_keys": [
             *("national_number", "enterprise_number", "conversion", "first_name", "last_name"),
             *("birth_date", "sex", "street", "house_number", "postcode"),
         ],
         "scenario": {
-            "known": ["age_class", "arrondissement"],
-            "changing": ["arrondissement"],
+            "known": ["age_class", area],
+            "changing": [area],
             "moments": 1,
             "sensitive": ["status", "wage", "in_education"],
         },
@@ -99,22 +104,13 @@ def write(folder: Path, persons: int, researcher: str, recipient: str, today: da
 
 def _small_application(name: str, researcher: str, recipient: str, today: date) -> dict[str, Any]:
     """The same request for one dataset, by province: coarse enough for a small population."""
-    asked = application("first-project", researcher, recipient, today)
+    asked = application("first-project", researcher, recipient, today, "province")
     entry = next(entry for entry in asked["datasets"] if entry["id"] == name)
-    age, place, *others = entry["variables"]
-    by_province = [{"geography": {"level": "province", "situation": 2025}}]
-    place = {"name": place["name"], "as": "province", "rule": by_province}
     return {
         **asked,
-        "datasets": [{**entry, "periods": PERIODS[:1], "variables": [age, place, *others]}],
+        "datasets": [{**entry, "periods": PERIODS[:1]}],
         "universe": {"datasets": [name], "reference": "self"},
-        "join": {"keys": ["age_class", "province"]},
-        "scenario": {
-            "known": ["age_class", "province"],
-            "changing": ["province"],
-            "moments": 1,
-            "sensitive": ["status"],
-        },
+        "scenario": {**asked["scenario"], "sensitive": ["status"]},
     }
 
 

@@ -19,6 +19,8 @@ from typing import Any
 
 import httpx
 import jwt
+import pandas as pd
+import pyarrow as pa
 import pysqlite3.dbapi2 as sqlite
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from rich.console import Console
@@ -35,7 +37,11 @@ from api.demo.population import PERIODS, Population, population
 from api.operations.linkage import admissions
 from api.service import Service
 from keyvault import ledger as ledgers
-from policies import permits, releases
+from policies import classifications, permits, releases
+from policies.classifications import Level
+
+AREAS: tuple[tuple[int, Level], ...] = ((5000, "arrondissement"), (2000, "province"), (0, "region"))
+"""How finely places are told apart, by how many young people there are to hide among."""
 
 
 class Story:
@@ -43,6 +49,7 @@ class Story:
 
     def __init__(self, persons: int, seed: int, folder: Path, console: Console) -> None:
         self.persons, self.seed, self.folder = persons, seed, folder
+        self.area = next(level for enough, level in AREAS if persons >= enough)
         self.console = console
         self.report: dict[str, Any] = {"persons": persons, "seed": seed}
         self.refusals: list[dict[str, Any]] = []
@@ -221,7 +228,8 @@ class Story:
     ) -> dict[str, Any]:
         """The request of a project: what it asks for and why."""
         today = cast.clock.now().date()
-        document = examples.application(project, researcher, cast.recipient(researcher), today)
+        recipient = cast.recipient(researcher)
+        document = examples.application(project, researcher, recipient, today, self.area)
         return {**document, **changes}
 
     def apply(self, cast: Cast, researcher: str, document: dict[str, Any]) -> dict[str, Any]:
@@ -371,23 +379,23 @@ class Story:
         It counts as the test does, on the truth: an arrondissement where every age class holds k
         units in 2025 with room to spare, and one to four changed class since 2024.
         """
-        shown = set(first.table("units")["arrondissement"].to_pylist())
-        young = people.statuses("2025").to_pandas()
+        shown = set(first.table("units")[self.area].to_pylist())
+        young = self._in_areas(people.statuses("2025").to_pandas())
         served = set(self.truths["employment-service", "2025"].truth["person"].to_pylist())
         for universe in (["child-benefit", "employment-service"], ["employment-service"]):
             inside = young if len(universe) > 1 else young[young["person"].isin(served)]
-            by_class = inside.groupby(["arrondissement", "age_class"]).size().unstack(fill_value=0)
-            by_age = inside.groupby(["arrondissement", "age"]).size().unstack(fill_value=0)
+            by_class = inside.groupby([self.area, "age_class"]).size().unstack(fill_value=0)
+            by_age = inside.groupby([self.area, "age"]).size().unstack(fill_value=0)
             fitting = by_class.min(axis=1)[
                 by_age[[20, 25]].isin(range(1, K)).any(axis=1) & by_class.index.isin(shown)
             ]
             if len(fitting) and fitting.max() >= K + 3:
                 return {
                     "universe": universe,
-                    "only": {"arrondissement": [str(fitting.idxmax())]},
+                    "only": {self.area: [str(fitting.idxmax())]},
                     "suppress": False,
                 }
-        raise RuntimeError("no arrondissement is small enough for this part of the story")
+        raise RuntimeError(f"no {self.area} is small enough for this part of the story")
 
     def _third_wave(self, cast: Cast) -> tuple[Package, str]:
         declared = declarations()["education"]
@@ -427,7 +435,7 @@ class Story:
         first, second = packages["2024"], packages["2025"]
         pseudonyms = evaluate.judge_stability(rows, first, second, PERIODS)
         pseudonyms["shared_between_projects"] = len(first.pseudonyms() & other.pseudonyms())
-        disclosure = {"k": K, **evaluate.judge_disclosure(packages)}
+        disclosure = {"k": K, **evaluate.judge_disclosure(packages, self.keys)}
         everything = {
             f"{wave}/{path}": data
             for wave, package in {**packages, "other project": other}.items()
@@ -442,10 +450,27 @@ class Story:
             "identifiers_found_in_release": search.count(everything),
             "planted_found": self._planted(search, first, people),
             "neet_rate": {
-                period: evaluate.neet(package, people.neet_rates(period).to_pandas(), f"{period}Q4")
+                period: evaluate.neet(package, self._rates(people, period), self.keys, period)
                 for period, package in (("2024", first), ("2025", second))
             },
         }
+
+    @property
+    def keys(self) -> list[str]:
+        """The columns that an intruder is taken to know."""
+        return ["age_class", self.area]
+
+    def _in_areas(self, young: pd.DataFrame) -> pd.DataFrame:
+        """The truth by the areas that the permit asks for."""
+        codes = pa.array(young["arrondissement"], pa.string())
+        areas = classifications.level(codes, "arrondissement", self.area, 2025)
+        return young.assign(**{self.area: areas.to_pandas()})
+
+    def _rates(self, people: Population, period: str) -> pd.DataFrame:
+        """The truth's rate per cell."""
+        young = self._in_areas(people.statuses(period).to_pandas())
+        cells = young.groupby(self.keys)["neet"].agg(["size", "sum", "mean"]).reset_index()
+        return cells.set_axis([*self.keys, "persons", "neet", "rate"], axis=1)
 
     def _reviews(self, service: Service) -> int:
         with store.reading(service.engine) as session:

@@ -30,6 +30,7 @@ class House(Cast):
     def __init__(self, folder: Path, persons: int = 600, seed: int = 5) -> None:
         super().__init__(folder)
         self.story = Story(persons, seed, folder, Console(quiet=True))
+        self.story.area = "arrondissement"  # tests coarsen it further themselves
         self.people = population(persons, seed)
         for period in ("2024", "2025"):
             for name, file in extracts(self.people, period).items():
@@ -97,7 +98,7 @@ class House(Cast):
         document = self.story.application(self, project, researcher, **changes)
         for dataset in document["datasets"]:
             for variable in dataset["variables"]:
-                if variable.get("as") == "arrondissement":
+                if variable.get("as") == self.story.area:
                     variable["rule"] = REGIONS
         return document
 

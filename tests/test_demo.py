@@ -1,0 +1,101 @@
+"""The main job as `make demo` plays it, at a smaller size, with every figure that was asked for."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+TRIED = {
+    "a plaintext upload": ("plaintext-upload", 415),
+    "a token with one character changed": ("bad-token", 401),
+    "an expired token": ("bad-token", 401),
+    "a token signed by somebody else's key": ("bad-token", 401),
+    "another holder's upload": ("not-found", 404),
+    "building a release without a permit": ("no-permit", 403),
+    "downloading a release that nobody cleared": ("wrong-state", 409),
+    "downloading after the permit expired": ("permit-not-in-force", 403),
+    "downloading as somebody who is no recipient": ("not-found", 404),
+    "building under a permit changed by one byte": ("permit-changed", 403),
+    "advice and approval signed by one person": ("same-person", 403),
+    "enrolling a director with one administrator's signature": ("needs-two-administrators", 403),
+    "asking for age in single years, finer than the minimum": ("finer-than-minimum", 422),
+    "clearing one's own release": ("own-work", 403),
+    "a release that is fine alone and not fine together with the first": ("disclosure", 422),
+}
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The report of a demo of 5,000 with a seed that nobody tuned anything on."""
+    out = tmp_path_factory.mktemp("demo")
+    ended = subprocess.run(
+        [sys.executable, "-m", "api.demo", "--persons", "5000", "--seed", "31", "--out", str(out)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-2000:]
+    found: dict[str, Any] = json.loads((out / "report.json").read_text())
+    return found
+
+
+def test_links_agree_with_the_truth(report: dict[str, Any]) -> None:
+    """No false deterministic match; fuzzy links right and nearly all found; review apart."""
+    links = report["links"]
+    assert links["deterministic"]["links"] > 10_000
+    assert links["deterministic"]["false_matches"] == 0
+    assert links["fuzzy"]["row_references"] > 500
+    assert links["fuzzy"]["precision"] >= 0.99
+    assert links["fuzzy"]["recall"] >= 0.93
+    assert isinstance(links["review"], int)
+
+
+def test_a_second_wave_lines_up_with_the_first(report: dict[str, Any]) -> None:
+    """S15, V07: the same person, the same pseudonym, a year and a root rotation later."""
+    pseudonyms = report["pseudonyms"]
+    assert pseudonyms["persons_compared"] > 3_000
+    assert pseudonyms["stable_across_waves"] == 1.0
+    assert pseudonyms["stable_all"] > 0.99
+    assert pseudonyms["shared_between_projects"] == 0
+
+
+def test_nobody_stands_out(report: dict[str, Any]) -> None:
+    """S08: counted from the downloaded files, every release by itself."""
+    disclosure = report["disclosure"]
+    assert disclosure["smallest_cell"] >= disclosure["k"] == 5
+    assert 0 < disclosure["suppressed_share"] <= 0.10
+    assert len(disclosure["by_release"]) == 3
+
+
+def test_no_identifier_leaves_and_a_planted_one_is_found(report: dict[str, Any]) -> None:
+    """S07: the search that finds nothing is known to find something."""
+    assert report["identifiers_found_in_release"] == 0
+    assert report["planted_found"] == 3
+
+
+def test_the_researcher_can_answer_the_question(report: dict[str, Any]) -> None:
+    """V25: a rate per cell, called a proxy, with the truth's beside it."""
+    for period in ("2024", "2025"):
+        rate = report["neet_rate"][period]
+        assert "proxy" in rate["note"]
+        assert abs(rate["overall"] - rate["overall_truth"]) < 0.03
+        assert len(rate["cells"]) > 50
+
+
+def test_everything_that_must_be_refused_was(report: dict[str, Any]) -> None:
+    """Each try with its type and status."""
+    refused = {entry["tried"]: (entry["type"], entry["status"]) for entry in report["refusals"]}
+    assert {tried: refused.get(tried) for tried in TRIED} == TRIED
+
+
+def test_the_report_tells_what_it_cost(report: dict[str, Any]) -> None:
+    """Seconds per stage, rows per second, memory."""
+    assert report["seconds"]["total"] < 120
+    assert report["rows_per_second"] > 0
+    assert report["peak_rss_mb"] > 0
+    assert report["ledger"]["problems"] == 0
