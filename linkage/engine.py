@@ -20,7 +20,16 @@ import pyarrow.compute as pc
 from linkage.datasets import LinkageError
 from linkage.deliveries import Delivery, LinkResult, reference_records
 from linkage.grouping import pairs_within
-from linkage.identities import ABSENT, FIELDS, Bools, Ints, combine, distinct_rows, encode
+from linkage.identities import (
+    ABSENT,
+    FIELDS,
+    Bools,
+    Dates,
+    Ints,
+    birth_dates,
+    distinct_rows,
+    encode,
+)
 from linkage.model import Plan, PlanError
 from linkage.quality import measure, total
 from linkage.spine import SUBJECT, Spine
@@ -152,45 +161,42 @@ def _without_relatives_numbers(table: Any) -> Any:
     """The records, without the numbers that their own row shows to be a relative's.
 
     Where somebody's birth date isn't stated, nothing but the row would show that the number is that
-    of a father or son of the same name. It counts as missing when the row states it for a namesake
-    whose birth date it fits, or when it tells a birth too near the child's for a parent.
+    of a father or son of the same name. It counts as missing when it tells the birth date of a
+    namesake in the same row, or a birth too near the child's for a parent's.
     """
     row = distinct_rows(table, ["row_key"])
-    stated, implied = _birth_years(table)
-    undated = (stated == 0) & np.asarray(pc.is_valid(table["national_number"]))
-    fits = (stated > 0) & (implied == stated)
-    taken = undated & _namesakes_number(table, row, fits)
-    child = _equal(table["reference"], "self") & fits
-    year_of_child = np.zeros(int(row.max(initial=ABSENT)) + 1, np.int64)
-    year_of_child[row[child]] = stated[child]
+    stated, implied = _birth_dates(table)
+    undated = (stated.year == 0) & (implied.year > 0)
+    child = _equal(table["reference"], "self") & (stated.packed == implied.packed)
+    child &= stated.year > 0
+    born = np.zeros(int(row.max(initial=ABSENT)) + 1, np.int64)
+    born[row[child]] = stated.year[child]
+    too_young = (born[row] > 0) & (implied.year > born[row] - PARENT_YEARS)
     parent = np.asarray(pc.is_in(table["reference"], value_set=pa.array(PARENTS)))
-    too_young = (year_of_child[row] > 0) & (implied > year_of_child[row] - PARENT_YEARS)
-    wrong = taken | (undated & parent & too_young)
+    wrong = undated & ((parent & too_young) | _a_namesakes(table, row, stated, implied))
     numbers = pc.if_else(pa.array(wrong), pa.scalar(None, pa.string()), table["national_number"])
     return table.set_column(table.column_names.index("national_number"), "national_number", numbers)
 
 
-def _namesakes_number(table: Any, row: Ints, fits: Bools) -> Bools:
-    """Whether the same row states the number for a namesake too, whose birth year it fits."""
-    (number,), _ = encode([table["national_number"]])
+def _a_namesakes(table: Any, row: Ints, stated: Dates, implied: Dates) -> Bools:
+    """Whether a record's number tells the birth date that its row states for a namesake."""
     (first, last), _ = encode([table["first_name"], table["last_name"]])
-    left, right = pairs_within(combine(row, number, absent_if_any=True), _REFERENCES)
-    namesakes = (first[left] == first[right]) & (first[left] != ABSENT)
-    namesakes |= (first[left] == last[right]) & (first[left] != ABSENT)
-    namesakes |= (last[left] == first[right]) & (last[left] != ABSENT)
+    left, right = pairs_within(row, _REFERENCES)
     result = np.zeros(len(row), np.bool_)
-    result[left[namesakes & fits[right]]] = True
-    result[right[namesakes & fits[left]]] = True
+    for one, other in ((left, right), (right, left)):
+        namesakes = (first[one] == first[other]) & (first[one] != ABSENT)
+        namesakes |= (first[one] == last[other]) & (first[one] != ABSENT)
+        namesakes |= (last[one] == first[other]) & (last[one] != ABSENT)
+        told = (implied.packed[one] == stated.packed[other]) & (stated.year[other] > 0)
+        result[one[namesakes & told]] = True
     return result
 
 
-def _birth_years(table: Any) -> tuple[Ints, Ints]:
-    """The birth year stated and the one that the national number tells, 0 when there is none."""
-    stated = pc.fill_null(
-        pc.cast(pc.utf8_slice_codeunits(table["birth_date"], 0, 4), pa.int64()), 0
-    )
+def _birth_dates(table: Any) -> tuple[Dates, Dates]:
+    """The birth dates stated, and those that the national numbers tell."""
     numbers = pc.fill_null(pc.cast(table["national_number"], pa.int64()), 0)
-    return np.asarray(stated), number_facts(np.asarray(numbers)).year
+    facts = number_facts(np.asarray(numbers).astype(np.int64))
+    return birth_dates(table["birth_date"]), Dates(facts.year, facts.month, facts.day)
 
 
 def _equal(column: Any, value: str) -> Bools:

@@ -186,7 +186,7 @@ def build(
         last_name=last,
         names=names,
         cores=cores.astype(np.int64),
-        born=_born(table["birth_date"]),
+        born=birth_dates(table["birth_date"]),
         implied=implied,
         sex=_sex(table["sex"]),
         implied_sex=implied_sex,
@@ -211,7 +211,8 @@ def _house(column: Any) -> tuple[Ints, Ints]:
     return house[codes], box[codes]
 
 
-def _born(column: Any) -> Dates:
+def birth_dates(column: Any) -> Dates:
+    """Standardised birth dates by part."""
     (codes,), values = encode([column])
     parts = np.array([_date_parts(value) for value in values], np.int64).reshape(-1, 3)
     return Dates(*(parts[codes, part] for part in range(3)))
