@@ -28,7 +28,8 @@ from keyvault.tokens import ASSERTION_TYPE, sign_assertion
 PIECE = 1 << 20
 REQUEST_PIECE = 8 << 20
 TUS = {"Tus-Resumable": "1.0.0"}
-ENDED = ("done", "failed", "cancelled")
+PASSING = ("wrong-offset", "upload-busy", "checksum-mismatch")
+"""Refusals of a piece that go away when it's sent again from where the upload stands."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is going on, how much of it is done, and of how much."""
@@ -226,11 +227,7 @@ class Client:
                     failures = 0
                 except (Unreachable, ServiceRefusal) as error:
                     failures += 1
-                    lasting = isinstance(error, ServiceRefusal) and error.status not in (
-                        409,
-                        423,
-                        460,
-                    )
+                    lasting = isinstance(error, ServiceRefusal) and error.type not in PASSING
                     if failures > 5 or lasting:
                         raise
                     time.sleep(0.2 * 2**failures)

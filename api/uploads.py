@@ -40,6 +40,7 @@ PIECE = 1 << 20
 def abilities(request: Request) -> Response:
     """Version, extensions and largest size (tus: OPTIONS)."""
     service: Service = request.app.state.service
+    request.app.state.actor(request)
     return Response(
         status_code=204,
         headers={**ABILITIES, "Tus-Max-Size": str(service.settings.longest_upload)},
@@ -282,11 +283,20 @@ def _finish_if_complete(service: Service, actor: Actor, row: Delivery) -> None:
     with service.work(actor) as work:
         row = deliveries.finish_upload(work, row.id, sha256)
     if row.state == "rejected":
-        raise Problem(
-            "ciphertext-mismatch",
-            "All bytes came in, but they are not the ones that were declared.",
-            "Upload the encrypted file again; encrypting anew gives another file and another hash.",
-        )
+        reason = (row.report or {})["problem"]
+        raise Problem(reason, *REJECTED[reason])
+
+
+REJECTED = {
+    "ciphertext-mismatch": (
+        "All bytes came in, but they are not the ones that were declared.",
+        "Upload the encrypted file again; encrypting anew gives another file and another hash.",
+    ),
+    "already-delivered": (
+        "Another upload of this dataset for this period came in whole before this one.",
+        "Nothing has to be sent again; `schakel delivery list` tells how it stands.",
+    ),
+}
 
 
 def actor_of(service: Service) -> Callable[[Request], Actor]:

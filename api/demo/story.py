@@ -33,7 +33,7 @@ from api.demo.cast import ADMINISTRATORS, ORGANISATIONS, PEOPLE, Cast
 from api.demo.evaluate import Package, Search
 from api.demo.examples import YEAR, K
 from api.demo.extracts import ExtractFile, declarations, extracts, names_numbers_addresses
-from api.demo.population import PERIODS, Population, population
+from api.demo.population import BREAKS, PERIODS, Population, population
 from api.operations.linkage import admissions
 from api.service import Service
 from keyvault import ledger as ledgers
@@ -376,23 +376,23 @@ class Story:
     def _small_universe(self, people: Population, first: Package) -> dict[str, Any]:
         """A request that will be fine alone and not together: the story needs one, so it looks.
 
-        It counts as the test does, on the truth: an arrondissement where every age class holds k
-        units in 2025 with room to spare, and one to four changed class since 2024.
+        It counts as the test does, on the truth: people of one age class in one area who are k and
+        some more in 2025, of whom one to four came from the class below since 2024.
         """
         shown = set(first.table("units")[self.area].to_pylist())
         young = self._in_areas(people.statuses("2025").to_pandas())
+        young = young[young[self.area].isin(shown) & (young["age"] >= BREAKS[1])]
         served = set(self.truths["employment-service", "2025"].truth["person"].to_pylist())
         for universe in (["child-benefit", "employment-service"], ["employment-service"]):
             inside = young if len(universe) > 1 else young[young["person"].isin(served)]
-            by_class = inside.groupby([self.area, "age_class"]).size().unstack(fill_value=0)
-            by_age = inside.groupby([self.area, "age"]).size().unstack(fill_value=0)
-            fitting = by_class.min(axis=1)[
-                by_age[[20, 25]].isin(range(1, K)).any(axis=1) & by_class.index.isin(shown)
-            ]
-            if len(fitting) and fitting.max() >= K + 3:
+            came = inside["age"].isin(BREAKS)
+            cells = came.groupby([inside[self.area], inside["age_class"]]).agg(["size", "sum"])
+            fitting = cells[cells["sum"].between(1, K - 1) & (cells["size"] >= K + 3)]
+            if len(fitting):
+                chosen = fitting.reset_index().nlargest(1, "size").to_dict("records")[0]
                 return {
                     "universe": universe,
-                    "only": {self.area: [str(fitting.idxmax())]},
+                    "only": {key: [str(chosen[key])] for key in self.keys},
                     "suppress": False,
                 }
         raise RuntimeError(f"no {self.area} is small enough for this part of the story")

@@ -92,13 +92,7 @@ def create_upload(
             f"An encrypted delivery may have {longest} bytes at most.",
             "Deliver shorter periods, or ask the office for a larger limit.",
         )
-    standing = work.session.scalar(
-        select(Delivery).where(
-            Delivery.dataset == dataset_id,
-            Delivery.period == period,
-            Delivery.state.in_(("received", "checking", "accepted")),
-        )
-    )
+    standing = _standing(work.session, dataset_id, period)
     if standing is not None:
         raise Problem(
             "already-delivered",
@@ -123,6 +117,17 @@ def create_upload(
         "upload.opened", delivery=delivery.id, dataset=dataset_id, period=period, bytes=length
     )
     return delivery
+
+
+def _standing(session: Session, dataset_id: str, period: str) -> Delivery | None:
+    """The delivery of a dataset and period that came in whole and wasn't rejected."""
+    return session.scalar(
+        select(Delivery).where(
+            Delivery.dataset == dataset_id,
+            Delivery.period == period,
+            Delivery.state.in_(("received", "checking", "accepted")),
+        )
+    )
 
 
 def upload(work: Work, identifier: str, action: str = "upload.read") -> Delivery:
@@ -167,10 +172,14 @@ def wrong_offset(offset: int) -> Problem:
 def finish_upload(work: Work, identifier: str, sha256: str) -> Delivery:
     """Everything came in: compare hashes, give the receipt, enqueue intake."""
     delivery = upload(work, identifier, "upload.append")
+    reason = None
     if sha256 != delivery.declared_sha256:
-        delivery.state = "rejected"
-        delivery.report = {"problem": "ciphertext-mismatch"}
-        work.note("delivery.rejected", delivery=delivery.id, reason="ciphertext-mismatch")
+        reason = "ciphertext-mismatch"
+    elif _standing(work.session, delivery.dataset, delivery.period) is not None:
+        reason = "already-delivered"  # two uploads were open, and the other one was first
+    if reason is not None:
+        delivery.state, delivery.report = "rejected", {"problem": reason}
+        work.note("delivery.rejected", delivery=delivery.id, reason=reason)
         return delivery
     delivery.state = "received"
     entry = work.note(

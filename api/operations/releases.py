@@ -200,6 +200,7 @@ def build(
         history = [_displayed(session, objects, role, row) for row in earlier]
         sealer = vault.sealer(connection)
         title = found(session.get(Application, permit.application)).document["title"]
+    _refuse_too_fine(sources)
     progress("join, coarsen and test", 0.3)
     try:
         units = assembly.key_table(sources, permit, release.request["universe"])
@@ -286,6 +287,22 @@ def _source(
         session, objects, role, admission.links, f"links|{permit.scope}|{delivery.id}"
     )
     return Source.of(declared, found(permit.dataset(name)), period, payload, links)
+
+
+def _refuse_too_fine(sources: Sequence[Source]) -> None:
+    """Asked when the permit was applied for; asked again because the minimum may have risen."""
+    for source in sources:
+        types = {variable.name: variable.type for variable in source.declared.variables}
+        for variable in source.permitted.variables:
+            too_fine = coarsening.fault_against_minimum(
+                types[variable.name], source.rules[variable.as_]
+            )
+            if too_fine is not None:
+                raise Problem(
+                    "finer-than-minimum",
+                    f"{variable.name} of {source.permitted.id}: {too_fine}",
+                    "The project asks for a coarser value in an amendment.",
+                )
 
 
 def _received(session: Session, project: str) -> list[Release]:

@@ -233,6 +233,21 @@ def test_the_same_period_is_delivered_once(house: House, holder: Client, ciphert
     assert (refusal.status, refusal.type) == (409, "already-delivered")
 
 
+def test_of_two_open_uploads_the_first_that_is_whole_counts(
+    holder: Client, ciphertext: Path
+) -> None:
+    """A dataset and period never gets two accepted deliveries."""
+    first = holder.open_upload(ciphertext, DATASET, "2044")
+    second = holder.open_upload(ciphertext, DATASET, "2044")
+    holder.send(second, ciphertext)
+    refusal = refusal_of(lambda: holder.send(first, ciphertext))
+    assert (refusal.status, refusal.type) == (409, "already-delivered")
+    states = {
+        holder.wait_delivery(location.rpartition("/")[2])["state"] for location in (first, second)
+    }
+    assert states == {"accepted", "rejected"}
+
+
 def test_another_holder_hears_what_a_missing_thing_answers(
     house: House, holder: Client, ciphertext: Path
 ) -> None:
@@ -293,8 +308,10 @@ def test_a_file_encrypted_by_debians_age_is_accepted(
 
 
 def test_tus_says_what_it_can(holder: Client) -> None:
-    """OPTIONS needs a token like everything else but three routes, or at least tells no secrets."""
-    answer = httpx.options(holder.profile.server + "/uploads")
+    """Version, extensions, checksums."""
+    answer = httpx.options(
+        holder.profile.server + "/uploads", headers={"Authorization": f"Bearer {holder.token()}"}
+    )
     assert answer.headers["Tus-Version"] == "1.0.0"
     assert answer.headers["Tus-Extension"] == "creation,checksum"
 
