@@ -32,15 +32,16 @@ a combination is a category of its own, which as a rule leads to suppression in 
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from policies.disclosure import Cell, Integers
-from policies.panel import UNIT, Displayed, Flags, Look, Panel, firsts, hide, numbered
+from policies.disclosure import Cell
+from policies.panel import UNIT, Displayed, Panel, firsts
 from policies.permits import Scenario
+from policies.withholding import withhold
 
 __all__ = ["EXAMPLES", "UNIT", "Assessment", "Displayed", "Suppression", "assess", "suppress"]
 
@@ -180,20 +181,20 @@ def suppress(
 ) -> Suppression:
     """Withhold key values of few units in the new release until it passes.
 
-    Greedy and deterministic: units are taken from the largest groups in the order of their ids,
-    which are pseudonymous and tell nothing. Where a never-changing value gives somebody away, it
-    is withheld; where a changing one does, that one if enough others share the rest, else both.
-    A group from which something is withheld is filled up to k. What an earlier release about the
-    same moment withheld stays withheld.
+    Greedy and deterministic (`policies.withholding`): fillers are taken from those that are touched
+    anyway and from the largest groups, in the order of their ids, which are pseudonymous and tell
+    nothing. Where a never-changing value gives somebody away, it is withheld; where a changing one
+    does, that one if enough others share the rest, else both. A group from which something is
+    withheld is filled up to k. What an earlier release about the same moment withheld stays
+    withheld.
     """
     panel = Panel(history, current, scenario, k)
     before = _assessment(panel)
     if not before.passes:
         panel.carry_over()
-        while _mend(panel):
-            pass
+        withhold(panel)
     after = _assessment(panel)
-    units = panel.touched()
+    units = int(panel.silent().sum())
     return Suppression(
         displayed=panel.displayed(),
         units=units,
@@ -250,101 +251,3 @@ def _assessment(panel: Panel) -> Assessment:
         sizes=dict(own),
         sizes_together=dict(sizes or own),
     )
-
-
-def _mend(panel: Panel) -> bool:
-    """Hide some more values for the first fault found; False when there is none left, or
-    nothing left to hide."""
-    profile = panel.fixed_profile()
-    earlier = [choice for choice in panel.choices if panel.now not in choice]
-    for choice in earlier:
-        look = panel.look(choice, profile)
-        if look.failing.any() and _mend_earlier(panel, look):
-            return True
-    for choice in earlier:
-        gone = panel.eliminations(choice)
-        if gone:
-            order = _preference(panel)
-            chosen = [_preferred(one.donors, panel.k, order) for one in gone]
-            return panel.hide_narrowing(np.concatenate(chosen))
-    for choice in panel.choices:
-        if panel.now in choice:
-            look = panel.look(choice, profile)
-            if look.failing.any() and _mend_now(panel, look, profile):
-                return True
-    alone = panel.alone()
-    return bool(alone.failing.any()) and _mend_alone(panel, alone)
-
-
-def _mend_earlier(panel: Panel, look: Look) -> bool:
-    """Somebody known at an earlier moment: withhold never-changing keys."""
-    risky = look.at_risk
-    if panel.hide_narrowing(risky):
-        return True
-    unsaid = [it for it in panel.fixed.values() if (~it.shown & ~it.hidden)[risky].any()]
-    if unsaid:
-        return sum(hide(it.hidden, risky[~it.shown[risky]]) for it in unsaid) > 0
-    return _fill(panel, look, look.pool, panel.narrowed(), panel.hide_narrowing)
-
-
-def _mend_now(panel: Panel, look: Look, profile: Integers) -> bool:
-    """Somebody known at this moment: withhold changing keys where enough others share the
-    rest, never-changing ones where not."""
-    members = look.members
-    earlier = [column[members] for column in panel.labels(look.choice, now=False)]
-    rest, rests = numbered([profile[members], *earlier], len(members))
-    enough = (np.bincount(rest, minlength=rests) >= panel.k)[rest]
-    placed = panel.any_of([column.shown for column in panel.changing[-1]])[members]
-    failing, narrowed = look.failing[look.group], panel.narrowed()[members]
-    if panel.hide_changing(members[failing & enough & placed]):
-        return True
-    rare = panel.hide_narrowing(members[failing & ~enough & narrowed])
-    if panel.hide_changing(members[failing & ~enough & ~narrowed & placed]) or rare:
-        return True
-    if (failing & enough).any():
-        few = look.failing & (np.bincount(look.group[enough], minlength=len(look.failing)) > 0)
-        donors = np.ones(len(panel.here), bool)
-        if _fill(panel, replace(look, failing=few), rest, donors, panel.hide_changing):
-            return True
-    if panel.hide_all(look.at_risk):
-        return True
-    return _fill(panel, look, look.pool, np.ones(len(panel.here), bool), panel.hide_all)
-
-
-def _mend_alone(panel: Panel, alone: Look) -> bool:
-    if panel.hide_all(alone.at_risk):
-        return True
-    return _fill(panel, alone, alone.pool, panel.speaking(), panel.hide_all)
-
-
-def _fill(
-    panel: Panel, look: Look, pool: Integers, donors: Flags, hide: Callable[[Integers], bool]
-) -> bool:
-    """Let each failing group be joined by as many donors of its pool as it lacks."""
-    order = np.argsort(pool, kind="stable")
-    starts = np.searchsorted(pool[order], np.arange(int(pool.max(initial=-1)) + 2))
-    example, preference = firsts(look.group, len(look.counts)), _preference(panel)
-    changed = False
-    for group in np.flatnonzero(look.failing).tolist():
-        at = pool[example[group]]
-        others = order[starts[at] : starts[at + 1]]
-        others = look.members[others[look.group[others] != group]]
-        missing = panel.k - int(look.counts[group])
-        changed |= hide(_preferred(others[donors[others]], missing, preference))
-    return changed
-
-
-def _preference(panel: Panel) -> Integers:
-    """A rank for each unit: those of the largest groups first that look alike at every moment
-    together, then by id."""
-    everything = panel.labels(tuple(range(len(panel.moments))), now=True)
-    profile, profiles = numbered([panel.fixed_profile(), *everything], len(panel.here))
-    size = np.bincount(profile[panel.here], minlength=profiles)
-    best = np.lexsort((np.arange(profiles), -size))
-    place = np.empty(profiles, np.int64)
-    place[best] = np.arange(profiles)
-    return place[profile] * len(panel.here) + np.arange(len(panel.here))
-
-
-def _preferred(candidates: Integers, number: int, preference: Integers) -> Integers:
-    return candidates[np.argsort(preference[candidates])[:number]]

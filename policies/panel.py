@@ -22,6 +22,9 @@ from policies.permits import Scenario
 UNIT = "unit"
 Flags = np.ndarray[Any, np.dtype[np.bool_]]
 
+_Implied = tuple[Integers, Integers, Integers]
+"""Of every unit: low, high and odd, as in `_Fixed`."""
+
 _METADATA = b"schakel.displayed"
 _MISSING = list(MISSING_CODES)
 _SHOWN, _ABSENT = 0, len(_MISSING) + 1
@@ -103,7 +106,7 @@ class _Fixed:
         narrowed: Flags = self.shown & ((self.now_low > self.low) | (self.now_high < self.high))
         return narrowed
 
-    def implied(self) -> tuple[Integers, Integers, Integers]:
+    def implied(self) -> _Implied:
         """Low, high and odd with this release counted in."""
         low = np.where(self.shown, np.maximum(self.low, self.now_low), self.low)
         high = np.where(self.shown, np.minimum(self.high, self.now_high), self.high)
@@ -309,13 +312,13 @@ class Panel:
         found: Flags = np.logical_or.reduce([np.zeros(len(self.here), bool), *flags])
         return found
 
-    def _columns(self) -> list[_Fixed | _Changing]:
+    def columns(self) -> list[_Fixed | _Changing]:
         """The keys of the release under test."""
         return [*self.fixed.values(), *self.changing[-1]]
 
     def speaking(self) -> Flags:
         """Units of which this release shows any key."""
-        return self.any_of([column.shown for column in self._columns()])
+        return self.any_of([column.shown for column in self.columns()])
 
     def look(self, choice: tuple[int, ...], profile: Integers) -> Look:
         members = np.flatnonzero(self.here & self._present(choice))
@@ -357,25 +360,29 @@ class Panel:
         )
         order = np.argsort(group, kind="stable")
         starts = np.searchsorted(group[order], np.arange(groups + 1))
+        now = [it.implied() for it in self.fixed.values()]
         found: list[Elimination] = []
         for number in np.flatnonzero(both).tolist():
-            found += self._eliminated(choice, members[order[starts[number] : starts[number + 1]]])
+            alike = members[order[starts[number] : starts[number + 1]]]
+            found += self._eliminated(choice, alike, now)
         return found
 
-    def _eliminated(self, choice: tuple[int, ...], alike: Integers) -> list[Elimination]:
+    def _eliminated(
+        self, choice: tuple[int, ...], alike: Integers, now: Sequence[_Implied]
+    ) -> list[Elimination]:
         """The same among units that show the same labels at the chosen moments."""
         attributes = list(self.fixed.values())
         shape = [it.edges - 1 for it in attributes]
         before = np.stack([part[alike] for it in attributes for part in (it.low, it.high)], 1)
-        now = [it.implied() for it in attributes]
         after = np.stack([part[alike] for low, high, _ in now for part in (low, high)], 1)
         was_odd = np.logical_or.reduce([it.odd[alike] > 0 for it in attributes])
         is_odd = np.logical_or.reduce([odd[alike] > 0 for _, _, odd in now])
         covered, remaining = _cover(before[~was_odd], shape), _cover(after[~is_odd], shape)
         here = self.here[alike]
         found = []
-        spans, first = np.unique(before[~here & ~was_odd], axis=0, return_index=True)
-        for span, unit in zip(spans, np.flatnonzero(~here & ~was_odd)[first], strict=True):
+        gone = np.flatnonzero(~here & ~was_odd)
+        for unit in gone[_distinct(before[gone])[0]].tolist():
+            span = before[unit]
             region = _region(span)
             few = (remaining[region] < self.k) & (remaining[region] < covered[region])
             if few.any():
@@ -440,13 +447,22 @@ class Panel:
         return sum(hide(column.hidden, units) for column in self.changing[-1]) > 0
 
     def hide_all(self, units: Integers) -> bool:
-        return sum(hide(column.hidden, units) for column in self._columns()) > 0
+        return sum(hide(column.hidden, units) for column in self.columns()) > 0
 
     # -- the outcome
 
-    def touched(self) -> int:
+    def silent(self) -> Flags:
         """Units of which a value is withheld."""
-        return int(self.any_of([column.hidden for column in self._columns()]).sum())
+        return self.any_of([column.hidden for column in self.columns()])
+
+    def hidden(self) -> list[Flags]:
+        """What is withheld, by column."""
+        return [column.hidden.copy() for column in self.columns()]
+
+    def restore(self, hidden: Sequence[Flags]) -> None:
+        """Withhold what was `hidden` once, and nothing else."""
+        for column, flags in zip(self.columns(), hidden, strict=True):
+            column.hidden = flags.copy()
 
     def withheld(self) -> dict[str, int]:
         return {key: int(self._hidden(key).sum()) for key in self.keys}
@@ -521,6 +537,13 @@ def _region(span: Integers) -> tuple[slice, ...]:
 def _cover(spans: Integers, shape: Sequence[int]) -> Integers:
     """How many of the spans cover each atom."""
     cover = np.zeros(shape, np.int64)
-    for span, number in zip(*np.unique(spans, axis=0, return_counts=True), strict=True):
+    first, counts = _distinct(spans)
+    for span, number in zip(spans[first], counts.tolist(), strict=True):
         cover[_region(span)] += number
     return cover
+
+
+def _distinct(spans: Integers) -> tuple[Integers, Integers]:
+    """The first place of each distinct span, in their order, and how often it is there."""
+    group, groups = numbered(list(spans.T), len(spans))
+    return firsts(group, groups), np.bincount(group, minlength=groups)
