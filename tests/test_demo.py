@@ -1,6 +1,7 @@
 """The main job as `make demo` plays it, at a smaller size, with every figure that was asked for."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,8 +31,8 @@ TRIED = {
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The report of a demo of 5,000 with a seed that nobody tuned anything on."""
+def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
+    """Report and story of a demo of 5,000 with a seed that nobody tuned anything on."""
     out = tmp_path_factory.mktemp("demo")
     ended = subprocess.run(
         [sys.executable, "-m", "api.demo", "--persons", "5000", "--seed", "31", "--out", str(out)],
@@ -40,8 +41,22 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         text=True,
     )
     assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-2000:]
-    found: dict[str, Any] = json.loads((out / "report.json").read_text())
-    return found
+    return json.loads((out / "report.json").read_text()), ended.stdout
+
+
+@pytest.fixture(scope="module")
+def report(played: tuple[dict[str, Any], str]) -> dict[str, Any]:
+    """The report."""
+    return played[0]
+
+
+def test_the_readme_shows_what_the_demo_prints(played: tuple[dict[str, Any], str]) -> None:
+    """The same lines; the figures are those of another population."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    block = readme.split("<!-- demo -->")[1].split("<!-- /demo -->")[0]
+    names = [re.split(r"\s{2,}", line.strip())[0] for line in block.splitlines()[2:-1]]
+    assert len(names) > 10
+    assert all(name in played[1] for name in names)
 
 
 def test_links_agree_with_the_truth(report: dict[str, Any]) -> None:
