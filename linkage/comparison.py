@@ -248,15 +248,15 @@ def _first_names(names: Texts, left: Ints, right: Ints, score: Likeness, uses: I
 def _last_names(identities: Identities, left: Ints, right: Ints, score: Likeness) -> Levels:
     result = np.full(len(left), SURNAME.index("different"), np.int8)
     same_core = identities.cores[left] == identities.cores[right]
-    result[same_core | _contains(identities.names, left, right)] = SURNAME.index("part")
     result[score >= 0.9] = SURNAME.index("similar")
+    result[same_core | _contains(identities.names, left, right)] = SURNAME.index("part")
     result[left == right] = SURNAME.index("exact")
     result[(left == ABSENT) | (right == ABSENT)] = SURNAME.index("missing")
     return result
 
 
 def _contains(texts: Texts, left: Ints, right: Ints) -> Bools:
-    """Whether one surname of four letters or more is part of the other (a partner's name added)."""
+    """Whether a surname of four letters or more is a part of the other (a partner's name added)."""
     ends = np.array([(ord(text[0]), ord(text[-1])) if text else (0, 0) for text in texts])
     may = (left != ABSENT) & (right != ABSENT) & (left != right)
     may &= (ends[left] == ends[right]).any(axis=1)
@@ -264,7 +264,8 @@ def _contains(texts: Texts, left: Ints, right: Ints) -> Bools:
     for row in np.flatnonzero(may):
         a, b = texts[left[row]], texts[right[row]]
         short, long = (a, b) if len(a) < len(b) else (b, a)
-        result[row] = len(short) > 3 and (long.startswith(short) or long.endswith(short))
+        added = len(long) - len(short) > 2
+        result[row] = added and len(short) > 3 and (long.startswith(short) or long.endswith(short))
     return result
 
 

@@ -43,13 +43,16 @@ class Verdicts:
 
 
 def verdicts(entries: Entries, units: Units, again: Ints, unit_type: str) -> Verdicts:
-    """Tell for each entry who it is. `again` is the subject of an entry that came before, word for
-    word, in the same place of an earlier delivery; ABSENT for the others."""
+    """Tell for each entry who it is.
+
+    `again` is the subject of an entry that came before, word for word, in the same place of an
+    earlier delivery, and stays that; ABSENT for the others.
+    """
     final = _final(units)
     cluster = final[units.cluster[units.identity]]
     alone = np.flatnonzero(units.apart)
     cluster[alone] = len(final) + alone
-    back = (cluster >= units.subjects) & (again != ABSENT)
+    back = (again != ABSENT) & (again != cluster)
     cluster[back] = again[back]
     founder = _founders(entries, units, cluster)
     rule, probability = _rules(units, cluster, founder, back, unit_type)

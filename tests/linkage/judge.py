@@ -38,10 +38,10 @@ class Figures:
     """How good links are.
 
     A subject is the person that most of its entries with their own number are. `false_by_number`:
-    entries that a number put with another person. Precision and recall are those of entries without
-    their own valid number: of the ones put with others, how many are right; of the ones whose person
-    is met elsewhere, how many were found. `unstable`: persons whose own number and very first name
-    lead to more than one subject.
+    entries that a number put with another person. Precision and recall are those of entries
+    without their own valid number: of the ones put with others, how many are right; of the ones
+    whose person is met elsewhere, how many were found. `unstable`: persons whose own number and
+    first name lead to more than one subject.
     """
 
     false_by_number: int

@@ -203,7 +203,7 @@ class Faults:
 
 @dataclass(frozen=True)
 class Told:
-    """Who an entry is, whether it has their own valid number, and their very first name."""
+    """Who an entry is, whether it has their own number, and their first name in its place."""
 
     person: int
     own_number: bool
@@ -286,7 +286,6 @@ class Clerk:
             first = self._typo(person.first_name)
         if self._strikes("no_first"):
             first = None
-        agreeing = first == person.first_name
         last: str | None = person.last_name
         if self._strikes("last_typo"):
             last = self._typo(person.last_name)
@@ -299,7 +298,7 @@ class Clerk:
             "birth_date": self._birth_date(person),
             "sex": "MF"[person.sex == "M"] if self._strikes("sex") else person.sex,
         }
-        return entry, Told(person.id, number == person.number, agreeing)
+        return entry, Told(person.id, number == person.number, first == person.first_name)
 
     def _number(self, person: Person) -> str | None:
         if self._strikes("no_number"):

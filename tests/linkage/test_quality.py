@@ -9,7 +9,7 @@ from tests.linkage.people import Clerk, Faults, Town
 
 @pytest.mark.parametrize("seed", range(101, 107))
 def test_links_of_a_town_over_two_years(seed: int) -> None:
-    """S15, V07: no false link by number, hardly one by likeness, and everybody keeps their subject."""
+    """S15, V07: no false link by number, hardly one by likeness; everybody keeps their subject."""
     figures = judge(admit_all(Scope(), Clerk(Town(500, seed), seed).waves()))
     assert figures.false_by_number == 0
     assert figures.by_number > 5000
@@ -22,7 +22,7 @@ def test_links_of_a_town_over_two_years(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", [7, 8])
 def test_parents_that_come_without_a_birth_date(seed: int) -> None:
-    """Fathers and sons of one name, and nothing but a number's own birth date to tell them apart."""
+    """Fathers and sons of one name, and nothing but the number's birth date tells them apart."""
     clerk = Clerk(Town(500, seed), seed, parent_dates=False)
     figures = judge(admit_all(Scope(), clerk.waves()))
     assert figures.false_by_number == 0
