@@ -19,9 +19,11 @@ CHANGING = [
     (re.compile(r'^"P1….*$', re.MULTILINE), '"P1…,…'),
     (re.compile(r"\b\d+ bytes\b"), "… bytes"),
     (re.compile(r"^(package/\S+) +\d+ *$", re.MULTILINE), r"\1 …"),
+    (re.compile(r"^(suppressed \w+ +)\S+$", re.MULTILINE), r"\1…"),
     (re.compile(r"[ \t]+$", re.MULTILINE), ""),
 ]
-"""What differs from run to run: ids, keys, hashes, sizes."""
+"""What differs from run to run: ids, keys, hashes, sizes; and which of several units a value is
+withheld from, which follows from their ids."""
 
 
 def commands(block: str) -> list[str]:
