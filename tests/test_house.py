@@ -1,0 +1,98 @@
+"""The house: what is installed, what is shipped, and what must not stand in any file."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    """pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def lock() -> str:
+    """The lock file."""
+    return (ROOT / "requirements.lock").read_text(encoding="utf-8")
+
+
+def _name(requirement: str) -> str:
+    return re.split(r"[<>=\[; ]", requirement)[0].lower().replace("_", "-")
+
+
+def test_every_dependency_is_locked_with_hashes_and_no_index(
+    project: dict[str, Any], lock: str
+) -> None:
+    """A newcomer gets the bytes that were tested, from whatever index is theirs."""
+    locked = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", lock, re.MULTILINE))
+    wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    assert {_name(item) for item in wanted} <= set(locked)
+    entries = re.split(r"\n(?=[a-z])", lock)
+    assert all("--hash=sha256:" in entry for entry in entries if "==" in entry.split("\n")[0])
+    assert "://" not in lock
+    assert "index" not in lock.lower()
+
+
+def test_each_dependency_says_what_it_is_there_for(project: dict[str, Any]) -> None:
+    """Beside it in pyproject.toml; and nothing is there that nobody imports."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    listed = text.split("dependencies = [")[1].split("]")[0]
+    assert all("#" in line for line in listed.strip().splitlines())
+    sources = "\n".join(
+        path.read_text(encoding="utf-8")
+        for package in ("api", "keyvault", "linkage", "policies")
+        for path in (ROOT / package).rglob("*.py")
+    )
+    modules = {"pyyaml": "yaml", "pyjwt": "jwt", "pydantic-settings": "pydantic_settings"}
+    for item in project["project"]["dependencies"]:
+        module = modules.get(_name(item), _name(item))
+        assert re.search(rf"^\s*(import|from) {module}\b", sources, re.MULTILINE), item
+
+
+def test_the_licence_is_named(project: dict[str, Any]) -> None:
+    """EUPL-1.2, in SPDX form and in a notice."""
+    assert project["project"]["license"] == "EUPL-1.2"
+    assert "SPDX-License-Identifier: EUPL-1.2" in (ROOT / "NOTICE").read_text(encoding="utf-8")
+    assert project["project"]["version"] in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_container_copies_what_is_there_and_starts_what_exists() -> None:
+    """No container engine runs the tests, so the file is followed line by line."""
+    text = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    for sources in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE):
+        for source in sources.split():
+            assert (ROOT / source).exists(), source
+    command = re.search(r'^CMD \["schakel", "serve", (.+)\]', text, re.MULTILINE)
+    assert command is not None
+    told = subprocess.run(
+        [Path(sys.executable).parent / "schakel", "serve", "--help"], capture_output=True, text=True
+    ).stdout
+    for option in re.findall(r'"(--[a-z-]+)"', command[1]):
+        assert option in told
+    assert "USER schakel" in text
+
+
+def test_ci_runs_what_a_newcomer_runs() -> None:
+    """The README's test command, last, so that pytest has the last word."""
+    lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").strip().splitlines()
+    assert lines[-1] == "make test"
+
+
+def test_packages_hold_their_data_files() -> None:
+    """What the program reads at run time is inside the packages that get installed."""
+    for path in (
+        "policies/minimum_coarsening.yaml",
+        "policies/classifications/municipalities.csv",
+        "linkage/parameters.yaml",
+        "api/migrations/script.py.mako",
+        "api/demo/datasets/child-benefit.yaml",
+    ):
+        assert (ROOT / path).is_file()
