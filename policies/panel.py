@@ -6,7 +6,7 @@ about it.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
@@ -103,13 +103,27 @@ class _Fixed:
     @property
     def narrowed(self) -> Flags:
         """Units about whom this release says more than history does."""
-        narrowed: Flags = self.shown & ((self.now_low > self.low) | (self.now_high < self.high))
+        narrowed: Flags = self.telling & ~self.hidden
         return narrowed
+
+    @property
+    def telling(self) -> Flags:
+        """The same if nothing were withheld."""
+        more = (self.now_low > self.low) | (self.now_high < self.high)
+        telling: Flags = (self.status == _SHOWN) & more
+        return telling
 
     def implied(self) -> _Implied:
         """Low, high and odd with this release counted in."""
-        low = np.where(self.shown, np.maximum(self.low, self.now_low), self.low)
-        high = np.where(self.shown, np.minimum(self.high, self.now_high), self.high)
+        return self._narrowed_to(self.shown)
+
+    def said(self) -> _Implied:
+        """The same if nothing were withheld."""
+        return self._narrowed_to(self.status == _SHOWN)
+
+    def _narrowed_to(self, shown: Flags) -> _Implied:
+        low = np.where(shown, np.maximum(self.low, self.now_low), self.low)
+        high = np.where(shown, np.minimum(self.high, self.now_high), self.high)
         clash = low >= high
         if not clash.any():
             return low, high, self.odd
@@ -117,6 +131,28 @@ class _Fixed:
         pair, _ = pack([self.low, self.high, self.label], sizes, len(low))
         odd = np.where(clash, int(self.odd.max()) + 1 + pair, self.odd)
         return np.where(clash, 0, low), np.where(clash, self.edges - 1, high), odd
+
+    def span(self, units: Integers, *, now: bool) -> tuple[Integers, Integers, Flags]:
+        """Low and high of some units, and whether they are odd, with this release or before it."""
+        low, high, odd = self.low[units], self.high[units], self.odd[units] > 0
+        if now:
+            shown = (self.status[units] == _SHOWN) & ~self.hidden[units]
+            low = np.where(shown, np.maximum(low, self.now_low[units]), low)
+            high = np.where(shown, np.minimum(high, self.now_high[units]), high)
+            odd = odd | (low >= high)
+        return low, high, odd
+
+    def compared(self, *, hidden: bool) -> list[Integers]:
+        """What tests compare of units in all releases, were their values withheld or were none."""
+        if hidden:
+            return [self.low, self.high, self.odd, np.full(len(self.low), _HIDDEN)]
+        return [*self.said(), self.status]
+
+    def compared_alone(self, *, hidden: bool) -> list[Integers]:
+        """The same in this release by itself."""
+        if hidden:
+            return [np.zeros(len(self.low), np.int64), np.full(len(self.low), _HIDDEN)]
+        return [self.label, self.status]
 
 
 @dataclass
@@ -138,6 +174,12 @@ class _Changing:
         shown: Flags = (self.status == _SHOWN) & ~self.hidden
         return shown
 
+    def compared(self, *, hidden: bool) -> list[Integers]:
+        """What tests compare of units, were their values withheld or were none."""
+        return [np.full(len(self.label), self.numbers[SUPPRESSED]) if hidden else self.label]
+
+    compared_alone = compared
+
 
 @dataclass(frozen=True)
 class Look:
@@ -151,8 +193,10 @@ class Look:
     group: Integers
     counts: Integers
     pool: Integers
+    told: Flags
+    """By member: this release adds something to its pool."""
     live: Flags
-    """By group: this release adds something to its pool, so its size counts."""
+    """By group: that is so of some member, so its size counts."""
     failing: Flags
     """By group."""
 
@@ -170,6 +214,26 @@ class Elimination:
     left: int
     units: int
     donors: Integers
+
+
+@dataclass(frozen=True)
+class Cover:
+    """Units that look alike but for never-changing keys. Atoms are the combinations of the smallest
+    intervals of those keys."""
+
+    remaining: Integers
+    """By atom: how many could have it, with this release."""
+    least: Integers
+    """By atom: how many should; 0 where nobody who left could have it."""
+
+    def add(self, span: Integers, units: int) -> None:
+        """Count more units (or fewer) in the intervals of a span."""
+        self.remaining[_region(span)] += units
+
+    def enough(self, span: Integers) -> bool:
+        """Whether enough remain in a span."""
+        region = _region(span)
+        return bool((self.remaining[region] >= self.least[region]).all())
 
 
 class Panel:
@@ -330,7 +394,27 @@ class Panel:
         adds = np.bincount(pool[telling[members]], minlength=pools) > 0
         counts = np.bincount(group, minlength=groups)
         live = np.bincount(group[adds[pool]], minlength=groups) > 0
-        return Look(choice, members, group, counts, pool, live, live & (counts < self.k))
+        failing = live & (counts < self.k)
+        return Look(choice, members, group, counts, pool, adds[pool], live, failing)
+
+    def telling(self, choice: tuple[int, ...]) -> Flags:
+        """Units about whom this release would say something to who knows these moments, if nothing
+        were withheld."""
+        if self.now in choice:
+            return self.any_of([column.status == _SHOWN for column in self.columns()])
+        return self.any_of([it.telling for it in self.fixed.values()])
+
+    def looks(self, profile: Integers) -> Iterator[Look]:
+        """What is seen at each choice of moments."""
+        return (self.look(choice, profile) for choice in self.choices)
+
+    def passes(self) -> bool:
+        """Whether nothing fails, alone or together."""
+        return not (
+            any(look.failing.any() for look in self.looks(self.fixed_profile()))
+            or any(self.eliminations(choice) for choice in self.choices)
+            or self.alone().failing.any()
+        )
 
     def alone(self) -> Look:
         """The cells of this release by itself."""
@@ -341,59 +425,81 @@ class Panel:
         columns += [column.labels for column in self.changing[-1]]
         group, groups = numbered([column[members] for column in columns], len(members))
         counts = np.bincount(group, minlength=groups)
-        every = np.ones(groups, bool)
+        told, every = np.ones(len(members), bool), np.ones(groups, bool)
         none = np.zeros(len(members), np.int64)
-        return Look((self.now,), members, group, counts, none, every, counts < self.k)
+        return Look((self.now,), members, group, counts, none, told, every, counts < self.k)
 
     # -- those who left
 
-    def eliminations(self, choice: tuple[int, ...]) -> list[Elimination]:
-        """Units no longer here for whom this release leaves fewer than k candidates."""
+    def leavers(self, choice: tuple[int, ...]) -> list[Integers]:
+        """Groups of units with the same labels at the chosen moments, those of which somebody left;
+        none if the moment of this release is chosen."""
         members = np.flatnonzero(self._present(choice))
-        left, narrowed = ~self.here[members], self.narrowed()[members]
-        if self.now in choice or not left.any() or not narrowed.any():
+        left = ~self.here[members]
+        if self.now in choice or not left.any():
             return []
         labels = [column[members] for column in self.labels(choice, now=True)]
         group, groups = numbered(labels, len(members))
-        both = (np.bincount(group[left], minlength=groups) > 0) & (
-            np.bincount(group[narrowed], minlength=groups) > 0
-        )
         order = np.argsort(group, kind="stable")
         starts = np.searchsorted(group[order], np.arange(groups + 1))
-        now = [it.implied() for it in self.fixed.values()]
-        found: list[Elimination] = []
-        for number in np.flatnonzero(both).tolist():
-            alike = members[order[starts[number] : starts[number + 1]]]
-            found += self._eliminated(choice, alike, now)
-        return found
+        return [
+            members[order[starts[number] : starts[number + 1]]]
+            for number in np.unique(group[left]).tolist()
+        ]
 
-    def _eliminated(
-        self, choice: tuple[int, ...], alike: Integers, now: Sequence[_Implied]
-    ) -> list[Elimination]:
+    def eliminations(self, choice: tuple[int, ...]) -> list[Elimination]:
+        """Units no longer here for whom this release leaves fewer than k candidates."""
+        narrowed = self.narrowed()
+        if not narrowed.any():
+            return []
+        groups = [alike for alike in self.leavers(choice) if narrowed[alike].any()]
+        return [one for alike in groups for one in self._eliminated(choice, alike)]
+
+    def _eliminated(self, choice: tuple[int, ...], alike: Integers) -> list[Elimination]:
         """The same among units that show the same labels at the chosen moments."""
-        attributes = list(self.fixed.values())
-        shape = [it.edges - 1 for it in attributes]
-        before = np.stack([part[alike] for it in attributes for part in (it.low, it.high)], 1)
-        after = np.stack([part[alike] for low, high, _ in now for part in (low, high)], 1)
-        was_odd = np.logical_or.reduce([it.odd[alike] > 0 for it in attributes])
-        is_odd = np.logical_or.reduce([odd[alike] > 0 for _, _, odd in now])
-        covered, remaining = _cover(before[~was_odd], shape), _cover(after[~is_odd], shape)
         here = self.here[alike]
+        before, was_odd = self._spans(alike, now=False)
+        after, is_odd = self._spans(alike, now=True)
+        cover = self._cover(before[~was_odd], after[~is_odd], before[~was_odd & ~here])
         found = []
-        gone = np.flatnonzero(~here & ~was_odd)
-        for unit in gone[_distinct(before[gone])[0]].tolist():
+        left = np.flatnonzero(~here & ~was_odd)
+        for unit in left[_distinct(before[left])[0]].tolist():
             span = before[unit]
             region = _region(span)
-            few = (remaining[region] < self.k) & (remaining[region] < covered[region])
+            few = cover.remaining[region] < cover.least[region]
             if few.any():
-                offsets = np.argwhere(few)[np.argmin(remaining[region][few])]
+                offsets = np.argwhere(few)[np.argmin(cover.remaining[region][few])]
                 atom = offsets + span[::2]
                 kept = ((after[:, ::2] <= atom) & (atom < after[:, 1::2])).all(1) & ~is_odd
                 was = ((before[:, ::2] <= atom) & (atom < before[:, 1::2])).all(1) & ~was_odd
-                units = int(remaining[tuple(atom)])
+                units = int(cover.remaining[tuple(atom)])
                 donors = alike[here & was & ~kept]
                 found.append(Elimination(choice, int(alike[unit]), units, donors))
         return found
+
+    def _spans(self, units: Integers, *, now: bool) -> tuple[Integers, Flags]:
+        """The never-changing values that some units may have, low and high of each key, and whose
+        labels contradict each other; with this release counted in, or before it."""
+        spans = [it.span(units, now=now) for it in self.fixed.values()]
+        odd = np.logical_or.reduce([odd for _, _, odd in spans])
+        return np.stack([bound for low, high, _ in spans for bound in (low, high)], 1), odd
+
+    def cover(self, alike: Integers) -> Cover:
+        """How many of these units could have each combination of never-changing values."""
+        before, was_odd = self._spans(alike, now=False)
+        after, is_odd = self._spans(alike, now=True)
+        left = before[~was_odd & ~self.here[alike]]
+        return self._cover(before[~was_odd], after[~is_odd], left)
+
+    def _cover(self, before: Integers, after: Integers, left: Integers) -> Cover:
+        """The same from spans: of all of them before and after this release, and of those who
+        left."""
+        shape = [it.edges - 1 for it in self.fixed.values()]
+        covered, least = _covered(before, shape), np.zeros(shape, np.int64)
+        for span in left[_distinct(left)[0]]:
+            region = _region(span)
+            least[region] = np.minimum(covered[region], self.k)
+        return Cover(_covered(after, shape), least)
 
     # -- describing
 
@@ -534,7 +640,7 @@ def _region(span: Integers) -> tuple[slice, ...]:
     return tuple(slice(low, high) for low, high in span.reshape(-1, 2).tolist())
 
 
-def _cover(spans: Integers, shape: Sequence[int]) -> Integers:
+def _covered(spans: Integers, shape: Sequence[int]) -> Integers:
     """How many of the spans cover each atom."""
     cover = np.zeros(shape, np.int64)
     first, counts = _distinct(spans)

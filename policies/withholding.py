@@ -6,22 +6,27 @@ are touched anyway, and who these are shows only at the end: so it is done twice
 time knows what the first one found.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from policies.disclosure import Integers
 from policies.panel import Flags, Look, Panel, firsts, hide, numbered
+from policies.restoring import give_back
 
 
 def withhold(panel: Panel) -> None:
     """Hide values of a panel until it passes or nothing is left to hide."""
     start = panel.hidden()
-    first = _Attempt(panel, np.zeros(len(panel.here), bool))
-    panel.restore(start)
-    second = _Attempt(panel, first.touched & ~first.fillers)
-    panel.restore(min(first, second, key=lambda attempt: attempt.cost).hidden)
+    best = _Attempt(panel, np.zeros(len(panel.here), bool))
+    anyway = panel.silent() & ~best.fillers & panel.narrowed()
+    if anyway.any():
+        panel.restore(start)
+        best = min(best, _Attempt(panel, anyway), key=lambda attempt: attempt.cost)
+        panel.restore(best.hidden)
+    if best.passes:
+        give_back(panel, start)
 
 
 class _Attempt:
@@ -36,22 +41,16 @@ class _Attempt:
         while self._mend():
             pass
         self.hidden = panel.hidden()
-        self.touched = panel.any_of(self.hidden)
-        fails = any(look.failing.any() for look in self._looks()) or panel.alone().failing.any()
-        gone = any(panel.eliminations(choice) for choice in panel.choices)
         values = sum(int(flags.sum()) for flags in self.hidden)
-        self.cost = (bool(fails or gone), int(self.touched.sum()), values)
-
-    def _looks(self) -> Iterator[Look]:
-        profile = self._panel.fixed_profile()
-        return (self._panel.look(choice, profile) for choice in self._panel.choices)
+        self.passes = panel.passes()
+        self.cost = (not self.passes, int(panel.silent().sum()), values)
 
     def _mend(self) -> bool:
         """Hide some more for the first fault found; False when there is none left, or nothing
         left to hide."""
         panel = self._panel
         profile = panel.fixed_profile()
-        looks = [look for look in self._looks() if look.failing.any()]
+        looks = [look for look in panel.looks(profile) if look.failing.any()]
         earlier = [look for look in looks if panel.now not in look.choice]
         now = [look for look in looks if panel.now in look.choice]
         return (
@@ -161,7 +160,7 @@ class _Attempt:
         """
         panel = self._panel
         room = np.full(len(panel.here), panel.k)
-        for look in (*self._looks(), panel.alone()):
+        for look in (*panel.looks(panel.fixed_profile()), panel.alone()):
             spare = np.maximum(look.counts - panel.k, 0)[look.group]
             room[look.members] = np.minimum(room[look.members], spare)
         everything = panel.labels(tuple(range(len(panel.moments))), now=True)
