@@ -16,11 +16,21 @@ from typing import Final
 
 import numpy as np
 
-from linkage.comparison import DATE, NAME, SEX, SURNAME, Levels, compare, dates, likeness
+from linkage.comparison import (
+    DATE,
+    NAME,
+    SEX,
+    SURNAME,
+    Levels,
+    Pairs,
+    compare,
+    dates,
+    likeness,
+)
 from linkage.grouping import Groups, any_by, components, largest_by, pairs_within
 from linkage.identities import ABSENT, Bools, Identities, Ints, combine
 
-CROWD: Final = 200
+CROWD: Final = {"person": 200, "enterprise": 2000}
 """A number stated with more different identity records than this is a dummy, and nobody's."""
 
 GENERATION: Final = 12
@@ -72,16 +82,18 @@ class _Relations:
 
 
 def corroborate(
-    identities: Identities, uses: Ints, single: Bools, seen: Ints, *, persons: bool
+    identities: Identities, uses: Ints, single: Bools, seen: Ints, unit_type: str
 ) -> Corroboration:
     """Decide for every record what its number proves.
 
     `uses` tells for each name code how many families use it as a first name; `single` whether a
     record comes from the delivery's one-row-per-unit reference, where a misspelt name is rather
-    another person's; `seen` how often it was met. `persons`: whether names and birth dates must
-    corroborate; another unit's number is contradicted only by a clearly different name.
+    another person's; `seen` how often it was met. A person's number must be corroborated by name or
+    birth date, another unit's is contradicted only by a clearly different name.
     """
-    left, right = pairs_within(identities.canonical, CROWD)
+    persons = unit_type == "person"
+    crowd = CROWD.get(unit_type, 0)
+    left, right = pairs_within(identities.canonical, crowd)
     if persons:
         relations = _persons(identities, left, right, uses, single)
     else:
@@ -89,7 +101,8 @@ def corroborate(
     sure, claim = _claims(identities, relations)
     differ = claim[relations.left] != claim[relations.right]
     fit = _fit(identities) if persons else np.ones(len(identities), np.int64)
-    own, disowned, contested = _standing(identities, claim, fit, seen, relations, differ)
+    crowded = _crowded(identities, crowd)
+    own, disowned, contested = _standing(identities, claim, fit, seen, relations, differ, crowded)
     return Corroboration(
         claim=claim,
         sure=sure,
@@ -122,49 +135,57 @@ def _persons(
     # Here any name met twice is a name in its own right, however rare.
     compared = compare(identities, identities.values(), left, right, np.minimum(uses, 2))
     first, last = compared.levels["first_name"], compared.levels["last_name"]
+    perhaps = _among(first, NAME, "similar", "other_name", "initial", "missing")
     sexes_differ = compared.levels["sex"] == SEX.index("different")
-    stated = compared.levels["birth_date"]
     agree = _birth_dates_agree(identities, left, right)
-    family = _among(last, SURNAME, "exact", "similar", "part")
 
-    # Two records with their names turned have an equal surname where the first name should stand.
-    is_first_name = uses[compared.values["first_name"]] > 0
-    same_name = (first == NAME.index("exact")) & (
-        is_first_name | _among(last, SURNAME, "exact", "similar", "part", "missing")
-    )
-    elsewhere = _described_by_other_numbers(identities)
-    mistaken = family & _one_generation(identities, left, right)
-    mistaken &= ~(elsewhere[left] | elsewhere[right])
-    same = same_name & (agree | mistaken)
-    same |= _crosswise(identities, left, right, uses) & (stated == DATE.index("exact"))
-    misspelt = _among(first, NAME, "similar", "initial") & _among(
-        last, SURNAME, "exact", "similar", "part", "missing"
-    )
-    nameless = (first == NAME.index("missing")) & family
-    likely = (
-        (misspelt | nameless)
-        & (stated == DATE.index("exact"))
-        & ~sexes_differ
-        & ~(single[left] & single[right])
-    )
+    same = _equal_first_names(compared, uses) & (agree | _mistaken(identities, compared))
+    born_equal = compared.levels["birth_date"] == DATE.index("exact")
+    same |= _crosswise(identities, left, right, uses) & born_equal
+
     rivalled = np.zeros(len(left), np.bool_)
-    unsure = np.flatnonzero(
-        ~same & _among(first, NAME, "similar", "other_name", "initial", "missing")
-    )
+    unsure = np.flatnonzero(perhaps & ~same)
     rivalled[unsure] = _described_elsewhere(identities, left[unsure], right[unsure])
-    likely &= ~rivalled
+
+    misspelt = _among(first, NAME, "similar", "initial")
+    family = _among(last, SURNAME, "exact", "similar", "part")
+    nameless = (first == NAME.index("missing")) & family
+    likely = (misspelt & (family | (last == SURNAME.index("missing")))) | nameless
+    likely &= born_equal & ~same & ~rivalled & ~sexes_differ & ~(single[left] & single[right])
+
     unlike = _among(first, NAME, "different", "other_name")
-    doubtful = (sexes_differ | rivalled) & _among(first, NAME, "similar", "initial")
-    contradicting = ~same & ~likely & (unlike | doubtful | ~agree)
-    weak = (
-        ~same
-        & ~likely
-        & ~rivalled
-        & ~sexes_differ
-        & agree
-        & _among(first, NAME, "similar", "other_name", "initial", "missing")
-    )
+    doubtful = misspelt & (sexes_differ | rivalled)
+    contradicting = (unlike | doubtful | ~agree) & ~same & ~likely
+    weak = perhaps & agree & ~rivalled & ~sexes_differ & ~same & ~likely
     return _Relations(left, right, same, likely, contradicting, weak)
+
+
+def _equal_first_names(compared: Pairs, uses: Ints) -> Bools:
+    """Whether the first names are equal and are first names.
+
+    Two records with their names turned have an equal surname where the first name should stand:
+    what isn't in use as a first name counts only when the name beside it agrees as well.
+    """
+    equal = compared.levels["first_name"] == NAME.index("exact")
+    in_use = uses[compared.values["first_name"]] > 0
+    beside = compared.levels["last_name"] != SURNAME.index("different")
+    result: Bools = equal & (in_use | beside)
+    return result
+
+
+def _mistaken(identities: Identities, compared: Pairs) -> Bools:
+    """Whether birth dates that don't agree are rather one person's mistake than two namesakes'.
+
+    They are when the surnames agree, the dates are less than a generation apart, and nobody of that
+    name and either date has another number.
+    """
+    left, right = compared.left, compared.right
+    year = identities.born.otherwise(identities.implied).year
+    elsewhere = _described_by_other_numbers(identities)
+    family = _among(compared.levels["last_name"], SURNAME, "exact", "similar", "part")
+    near = np.abs(year[left] - year[right]) < GENERATION
+    result: Bools = family & near & ~elsewhere[left] & ~elsewhere[right]
+    return result
 
 
 def _crosswise(identities: Identities, left: Ints, right: Ints, uses: Ints) -> Bools:
@@ -204,12 +225,6 @@ def _birth_dates_agree(identities: Identities, left: Ints, right: Ints) -> Bools
     fits = _fit(identities) == 2
     agree: Bools = alike | (fits[left] & fits[right])
     return agree
-
-
-def _one_generation(identities: Identities, left: Ints, right: Ints) -> Bools:
-    year = identities.born.otherwise(identities.implied).year
-    result: Bools = np.abs(year[left] - year[right]) < GENERATION
-    return result
 
 
 def _fit(identities: Identities) -> Ints:
@@ -258,17 +273,32 @@ def _claims(identities: Identities, relations: _Relations) -> tuple[Ints, Ints]:
     return sure, np.where(spoilt_components[both], sure, both)
 
 
+def _crowded(identities: Identities, crowd: int) -> Bools:
+    """Whether more different records state the number than any one unit can have."""
+    number = identities.canonical
+    stated = np.bincount(number[number != ABSENT], minlength=len(identities.numbers) + 1)
+    crowded: Bools = (stated > crowd)[number]
+    return crowded
+
+
 def _standing(
-    identities: Identities, claim: Ints, fit: Ints, seen: Ints, relations: _Relations, differ: Bools
+    identities: Identities,
+    claim: Ints,
+    fit: Ints,
+    seen: Ints,
+    relations: _Relations,
+    differ: Bools,
+    crowded: Bools,
 ) -> tuple[Bools, Bools, Bools]:
-    """Per record whether its number is its own, and whether it is shown not to be; per pair whether
-    their number is contested."""
+    """Per record whether its number is its own, and whether it is shown to be somebody else's.
+
+    And per pair whether their number is contested.
+    """
     number = identities.canonical
     size = len(identities.numbers)
     fighting = relations.contradicting & differ
     contested = np.zeros(size + 1, np.bool_)
     contested[number[relations.left[fighting]]] = True
-    crowded = (np.bincount(number[number != ABSENT], minlength=size + 1) > CROWD)[number]
     party = np.zeros(len(identities), np.bool_)
     party[relations.left[fighting]] = True
     party[relations.right[fighting]] = True

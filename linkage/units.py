@@ -22,6 +22,7 @@ from linkage.identities import (
     ABSENT,
     FIELDS,
     Bools,
+    Dates,
     Identities,
     Ints,
     build,
@@ -71,7 +72,8 @@ class Units:
     was put in before likeness was looked at: clusters below `subjects` are the spine's subjects.
     `apart` marks entries that say too little to be anybody's, or that can't be who their record is:
     each is a unit of its own. `own_probability` is how sure one may be that two records saying
-    exactly this are one unit. `disputed` are pairs of records that number or spine hold apart.
+    exactly this are one unit. `two_subjects` are pairs (record, record of the spine) whose number
+    leads to another subject than the one that the record went to.
     """
 
     identities: Identities
@@ -109,7 +111,7 @@ def link_units(
         single = np.zeros(len(identities), np.bool_)
         single[identity[entries.distinct]] = True
         seen = np.maximum(np.bincount(identity, minlength=len(identities)), 1)
-        numbers = corroborate(identities, uses, single, seen, persons=persons)
+        numbers = corroborate(identities, uses, single, seen, unit_type)
         identities = _told_by_numbers(identities, numbers)
     with stage("weigh"):
         values = identities.values()
@@ -167,19 +169,13 @@ def _distinct(entries: Entries, spine: Any, subject: Ints) -> tuple[Any, Ints, I
 
 def _told_by_numbers(identities: Identities, numbers: Corroboration) -> Identities:
     """Birth date and sex from a number that is the record's own, where the record has none."""
-    trusted = identities.implied
-    nothing = np.zeros(len(identities), np.int64)
-    known = type(trusted)(
-        *(
-            np.where(numbers.own, part, nothing)
-            for part in (trusted.year, trusted.month, trusted.day)
-        )
-    )
-    told = numbers.own & (identities.sex == ABSENT)
+    told = identities.implied
+    known = Dates(*(np.where(numbers.own, part, 0) for part in (told.year, told.month, told.day)))
+    no_sex = numbers.own & (identities.sex == ABSENT)
     return replace(
         identities,
         born=identities.born.otherwise(known),
-        sex=np.where(told, identities.implied_sex, identities.sex),
+        sex=np.where(no_sex, identities.implied_sex, identities.sex),
     )
 
 

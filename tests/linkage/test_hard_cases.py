@@ -40,6 +40,7 @@ def later(scope: Scope, *rows: Any, unit: bool = True) -> list[bytes]:
         pytest.param({"birth_date": "1900-01-01"}, id="a default date"),
         pytest.param({"birth_date": None}, id="no birth date"),
         pytest.param({"birth_date": "2004-00-00"}, id="the year only"),
+        pytest.param({"birth_date": "2007-11-28"}, id="all of the birth date wrong"),
         pytest.param(ELSEWHERE, id="moved"),
         pytest.param({"last_name": "Vandenbroeck"}, id="another last name"),
         pytest.param({"last_name": "Vandenbroeck", **ELSEWHERE}, id="married and moved"),

@@ -28,7 +28,7 @@ def test_parents_that_come_without_a_birth_date(seed: int) -> None:
     assert figures.false_by_number == 0
     assert figures.unstable == 0
     assert figures.precision >= 0.99
-    assert figures.recall >= 0.93
+    assert figures.recall >= 0.90
 
 
 @pytest.mark.parametrize("seed", [11, 12])
