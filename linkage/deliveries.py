@@ -55,7 +55,8 @@ class LinkResult:
 def reference_records(identifiers: Any, dataset: Dataset) -> Any:
     """The `records` of a Delivery, from a delivery's identifiers and its dataset's declaration.
 
-    A reference whose columns are all missing in a row isn't there and is left out.
+    A reference whose own columns are all missing in a row isn't there and is left out: columns that
+    it shares with another reference, such as the child's address, make nobody.
     """
     tables = [RECORDS.empty_table()]
     for reference in dataset.references:
@@ -73,7 +74,9 @@ def reference_records(identifiers: Any, dataset: Dataset) -> Any:
                 pa.nulls(rows, pa.string()) if variable is None else identifiers[variable]
             )
         table = pa.table(columns).cast(RECORDS)
-        stated = pc.is_valid(pc.coalesce(*(table[field] for field in FIELDS)))
+        own = set(dataset.own_columns(reference))
+        telling = [field for field in FIELDS if reference.columns.get(field) in own]
+        stated = pc.is_valid(pc.coalesce(*(table[field] for field in telling)))
         tables.append(table.filter(stated))
     return pa.concat_tables(tables)
 
