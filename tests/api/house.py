@@ -36,6 +36,9 @@ class House(Cast):
             for name, file in extracts(self.people, period).items():
                 self.story.truths[name, period] = file
 
+    working = True
+    """Whether a worker runs; tests of the worker take its steps themselves."""
+
     def start(self, days: int = 0) -> None:
         """Start API and worker in threads, `days` from today."""
         self.clock = Clock(timedelta(days=days))
@@ -50,9 +53,7 @@ class House(Cast):
         worker = Worker(self.service)
         self._threads = [
             threading.Thread(target=self._server.run, args=([socket],), daemon=True),
-            threading.Thread(
-                target=worker.run, args=(lambda: not self._over.is_set(),), daemon=True
-            ),
+            threading.Thread(target=self._work, args=(worker,), daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -60,6 +61,11 @@ class House(Cast):
             person: Client(replace(profile, server=address), clock=self.clock)
             for person, profile in self.profiles.items()
         }
+
+    def _work(self, worker: Worker) -> None:
+        while not self._over.wait(0.02):
+            while self.working and not self._over.is_set() and worker.step():
+                pass
 
     def stop(self) -> None:
         """Stop both threads and let go of the database."""
