@@ -24,7 +24,7 @@ from keyvault.signing import canonical, instant, public_key, read_canonical, ver
 ROLES = ("administrator", "statistician", "dpo", "director", "researcher", "holder", "auditor")
 """What people are. A process role is something else: see `keyring.ROLES`."""
 
-_INSIDERS = frozenset({"statistician", "administrator", "director", "dpo"})
+_INSIDERS = frozenset({"statistician", "administrator", "director", "dpo", "auditor"})
 _KEYS = ("signing_key", "authentication_key")
 _FIELDS = ("type", "version", "person", "name", "organisation", "roles", *_KEYS, "at")
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
@@ -59,8 +59,8 @@ def read_enrolment(document: Mapping[str, Any]) -> Person:
         raise EnrolmentError(f"Roles are some of: {', '.join(ROLES)}.")
     if "researcher" in roles and _INSIDERS & set(roles):
         raise EnrolmentError(
-            "A researcher can't also be statistician, administrator, director or DPO: who receives "
-            "research files must not have a hand in making them."
+            "A researcher can't also be statistician, administrator, director, DPO or auditor: who "
+            "receives research files has no hand in making them, and no sight of what they withhold."
         )
     signing_key, authentication_key = (document[name] for name in _KEYS)
     try:

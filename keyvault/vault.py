@@ -253,6 +253,8 @@ class Vault:
             asked = Application.from_document(application)
         except PermitFault as fault:
             raise PermitError(str(fault)) from None
+        if granted.scope != granted.project:
+            raise PermitError("A permit's scope is its own project; no other project's spine.")
         if granted.application != approval["document"]["application"]:
             raise PermitError("The permit names another application than the approval.")
         if granted.model_dump(by_alias=True, include=set(Terms.model_fields)) != asked.terms():

@@ -9,9 +9,11 @@ The researcher's application holds the same `Terms`: what was asked for is what 
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import date, datetime, tzinfo
 from typing import Annotated, Any, Literal, TypeVar
+from zoneinfo import ZoneInfo
 
 import rfc8785
 from pydantic import (
@@ -35,6 +37,14 @@ Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,62}$")]
 Text = Annotated[str, Field(min_length=1, max_length=4000)]
 AgeRecipient = Annotated[str, Field(pattern=r"^age1[02-9ac-hj-np-z]{58}$")]
+
+
+UNITS = "units"
+"""The table of a release with one row per unit."""
+LEAST_K: Mapping[str, int] = {"person": 5, "household": 5, "enterprise": 3}
+"""Units that every combination holds at least, whatever a permit says."""
+BRUSSELS = ZoneInfo("Europe/Brussels")
+"""Where a day begins and ends."""
 
 
 class PermitFault(PolicyError):  # noqa: N818 - the project's word for what is wrong with a document
@@ -72,10 +82,19 @@ def plain(value: Any) -> Any:
 
 
 Day = Annotated[str, BeforeValidator(_iso), AfterValidator(_is_day)]
-Period = Annotated[
-    str, BeforeValidator(_by_name), Field(pattern=r"^\d{4}(-(Q[1-4]|W\d{2}|\d{2}))?$")
-]
+_PERIOD = r"^[0-9]{4}(-(Q[1-4]|W[0-9]{2}|[0-9]{2}))?$"
+Period = Annotated[str, BeforeValidator(_by_name), Field(pattern=_PERIOD)]
 Rule = Annotated[list[dict[str, Any]], BeforeValidator(plain), Field(min_length=1)]
+
+
+def is_period(text: str) -> bool:
+    """Whether a text names a reference period: a year, quarter, week or month."""
+    return re.fullmatch(_PERIOD, text) is not None
+
+
+def is_slug(text: object) -> bool:
+    """Whether a text can name a project."""
+    return isinstance(text, str) and re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", text) is not None
 
 
 class _Document(BaseModel):
@@ -171,12 +190,26 @@ class Terms(_Document):
         named = [dataset.id for dataset in self.datasets]
         if len(set(named)) < len(named):
             raise ValueError("a dataset is named twice; put its variables under one entry")
+        if UNITS in named:
+            raise ValueError(f"`{UNITS}` is the name of the table of units, and of no dataset")
+        if self.thresholds.k < LEAST_K[self.unit_type]:
+            raise ValueError(f"k is {LEAST_K[self.unit_type]} at least for a {self.unit_type}")
         if unknown := set(self.universe.datasets) - set(named):
             raise ValueError(f"the universe names datasets not asked for: {sorted(unknown)}")
         for dataset in self.datasets:
             leaves_as = [variable.as_ for variable in dataset.variables]
             if len(set(leaves_as)) < len(leaves_as):
                 raise ValueError(f"dataset {dataset.id}: two variables would leave under one name")
+            sources = [variable.name for variable in dataset.variables]
+            if len(set(sources)) < len(sources):
+                raise ValueError(
+                    f"dataset {dataset.id}: a variable is asked for twice; two coarse views of one "
+                    "value can make a fine one"
+                )
+            if any(name.endswith("_status") for name in leaves_as):
+                raise ValueError(
+                    f"dataset {dataset.id}: names that end in _status tell why a value is missing"
+                )
             if taken := set(leaves_as) & {"unit", *dataset.references}:
                 raise ValueError(
                     f"dataset {dataset.id}: {sorted(taken)} are names of pseudonym columns; "
@@ -190,6 +223,7 @@ class Terms(_Document):
         for key in self.join.keys:
             if not any(key in leaves for leaves in keys_of.values()):
                 raise ValueError(f"join key {key} comes from no dataset of the universe")
+            self._refuse_two_rules(key)
         if set(self.scenario.known) != set(self.join.keys):
             raise ValueError(
                 "the scenario's known variables and the keys of the table of units must be the "
@@ -200,6 +234,22 @@ class Terms(_Document):
         if len({recipient.person for recipient in self.recipients}) < len(self.recipients):
             raise ValueError("a recipient is named twice")
         return self
+
+    def _refuse_two_rules(self, key: str) -> None:
+        """One key, one rule: what a label implies must not depend on the source it came from."""
+        asked = [
+            (dataset.id, variable.rule)
+            for dataset in self.datasets
+            for variable in dataset.variables
+            if variable.as_ == key
+        ]
+        if any(rule != asked[0][1] for _, rule in asked):
+            raise ValueError(f"key {key} has different rules in different datasets")
+        if outside := [name for name, _ in asked if name not in self.universe.datasets]:
+            raise ValueError(
+                f"key {key} is asked of {outside}, which is outside the universe: keys are taken "
+                "from the universe's datasets alone"
+            )
 
     def dataset(self, identifier: str) -> PermittedDataset | None:
         """The entry for one dataset, or None when the permit doesn't name it."""
@@ -302,8 +352,9 @@ def approval_fault(
     return None
 
 
-def _moment(day: str) -> datetime:
-    return datetime.combine(date.fromisoformat(day), datetime.min.time(), UTC)
+def _moment(day: str, zone: tzinfo = BRUSSELS) -> datetime:
+    """When a day begins, where the office's clocks are."""
+    return datetime.combine(date.fromisoformat(day), datetime.min.time(), zone)
 
 
 def state(permit: Terms, stored: str, now: datetime) -> State:

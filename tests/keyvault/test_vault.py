@@ -437,8 +437,8 @@ def test_a_permits_times_and_state(house: House, conn: Connection, request_: Req
     vault = house.vault
     request_.seal(vault, conn)
     for now, reason in (
-        (datetime(2024, 12, 31, 23, tzinfo=UTC), "before 2025-01-01"),
-        (datetime(2026, 1, 1, tzinfo=UTC), "expired"),
+        (datetime(2024, 12, 31, 22, 59, tzinfo=UTC), "before 2025-01-01"),
+        (datetime(2025, 12, 31, 23, tzinfo=UTC), "expired"),  # midnight in Brussels
     ):
         with pytest.raises(PermitError, match=reason):
             vault.permit(conn, "permit-1", "release", now=now)
@@ -490,7 +490,7 @@ def test_pseudonyms_under_a_permit(house: House, conn: Connection, request_: Req
     dora, dirk = house.others["dora"], house.others["dirk"]
     other.advice = _resign(dora, other.advice, application_sha256=sha256(other.application))
     other.approval = dirk.decide(approval_of(other.advice["document"]))
-    other.permit = {**other.permit, "project": "other", "id": "permit-2"}
+    other.permit = {**other.permit, "project": "other", "scope": "other", "id": "permit-2"}
     other.seal(house.vault, conn)
     elsewhere = house.vault.pseudonyms(conn, "permit-2", **ask)
     assert not set(first.to_pylist()) & set(elsewhere.to_pylist())

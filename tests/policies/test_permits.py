@@ -1,5 +1,7 @@
 """What a permit may say, and when it allows something."""
 
+import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -128,6 +130,59 @@ def test_a_dataset_named_twice_or_a_name_taken_is_refused() -> None:
         permits.Application.from_document(taken)
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda a: a["datasets"][0].update(id="units"), "table of units"),
+        (lambda a: a["datasets"][0]["variables"][2].update({"as": "pay_status"}), "_status"),
+        (lambda a: a["datasets"][0]["variables"][2].update(name="born"), "asked for twice"),
+        (
+            lambda a: a["datasets"][1]["variables"].append(
+                {"name": "x", "as": "area", "rule": [{"geography": {}}]}
+            ),
+            "outside the universe",
+        ),
+        (
+            lambda a: (
+                a["universe"].update(datasets=["benefit", "work"]),
+                a["datasets"][1]["variables"].append(
+                    {"name": "x", "as": "area", "rule": [{"keep": {}}]}
+                ),
+            ),
+            "different rules",
+        ),
+        (lambda a: a["thresholds"].update(k=3), "k is 5 at least"),
+    ],
+    ids=["units", "status", "twice", "outside", "two rules", "k"],
+)
+def test_two_views_of_one_value_and_names_of_ours_are_refused(
+    change: Callable[[dict[str, Any]], Any], words: str
+) -> None:
+    """Two coarse views of one date of birth make a fine one; k is never below the least."""
+    document = json.loads(json.dumps(application()))
+    if words == "table of units":
+        document["universe"]["datasets"] = ["units"]
+    change(document)
+    with pytest.raises(permits.PermitFault, match=words):
+        permits.Application.from_document(document)
+
+
+def test_enterprises_may_be_three() -> None:
+    """The least k depends on the kind of unit."""
+    document = application(unit_type="enterprise", thresholds={"k": 3})
+    assert permits.Application.from_document(document).thresholds.k == 3
+
+
+@pytest.mark.parametrize("text", ["2024", "2024-Q3", "2024-W07", "2024-11"])
+def test_a_period_is_a_year_or_a_part_of_one(text: str) -> None:
+    """And nothing else gets into a receipt or the ledger."""
+    assert permits.is_period(text)
+    assert not permits.is_period(text + "x")
+    assert not any(permits.is_period(other) for other in ("banana", "", "٢٠٢٤", "24", "2024-13-1"))
+    assert permits.is_slug("neet-2")
+    assert not any(permits.is_slug(other) for other in ("", "A", "a b", "-a", None, "a" * 64))
+
+
 def test_yaml_days_and_years_are_read_as_the_text_they_are() -> None:
     """A YAML reader makes dates and numbers of them; what is signed is text."""
     from datetime import date
@@ -147,8 +202,9 @@ def test_yaml_days_and_years_are_read_as_the_text_they_are() -> None:
     ("now", "state", "words"),
     [
         (NOW, "in_force", None),
-        (datetime(2025, 12, 31, 23, 59, tzinfo=UTC), "in_force", "before 2026-01-01"),
-        (datetime(2027, 1, 1, tzinfo=UTC), "in_force", "expired on 2027-01-01"),
+        (datetime(2025, 12, 31, 22, 59, tzinfo=UTC), "in_force", "before 2026-01-01"),
+        (datetime(2025, 12, 31, 23, tzinfo=UTC), "in_force", None),  # midnight in Brussels
+        (datetime(2026, 12, 31, 23, tzinfo=UTC), "in_force", "expired on 2027-01-01"),
         (NOW, "suspended", "suspended"),
         (NOW, "draft", "not in force"),
     ],
