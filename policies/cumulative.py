@@ -237,7 +237,7 @@ def _assessment(panel: Panel) -> Assessment:
         units=len(alone.members),
         releases=len(panel.releases),
         alone=tuple(
-            Cell(panel._describealone(int(alone.members[example[one]])), int(alone.counts[one]))
+            Cell(panel.describe_alone(int(alone.members[example[one]])), int(alone.counts[one]))
             for one in few[:EXAMPLES]
         ),
         together=tuple(

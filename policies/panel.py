@@ -6,6 +6,7 @@ about it.
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
@@ -29,7 +30,11 @@ _METADATA = b"schakel.displayed"
 _MISSING = list(MISSING_CODES)
 _SHOWN, _ABSENT = 0, len(_MISSING) + 1
 _HIDDEN = _MISSING.index(SUPPRESSED) + 1
-"""Status of a value: shown, one of the missing codes (1 …), or of a unit that isn't there."""
+"""Status of a value: shown, one of the missing codes (1 …), or not in the release at all: the unit
+isn't there, or the key isn't."""
+
+_MOST_ATOMS = 2**25
+"""Combinations of never-changing values that are counted one by one."""
 
 
 @dataclass(frozen=True)
@@ -41,25 +46,51 @@ class Displayed:
     changing variables were true; releases about the same moment share it. `intervals` gives, for
     never-changing keys made from dates of birth, the days that each label implies; other
     never-changing keys are compared by label.
+
+    `changing`, `moments` and `k` are what the release was tested with: the keys that its permit
+    says may change, how many moments an intruder was taken to know, and the units that every
+    combination had to hold. Later releases of the project are tested with no less.
     """
 
     release: str
     moment: str
     table: pa.Table = field(repr=False)
     intervals: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
+    changing: tuple[str, ...] = ()
+    moments: int = 1
+    k: int = 0
 
     @classmethod
     def under(
-        cls, release: str, moment: str, table: pa.Table, rules: Mapping[str, Rule]
+        cls,
+        release: str,
+        moment: str,
+        table: pa.Table,
+        rules: Mapping[str, Rule],
+        scenario: Scenario,
+        k: int,
     ) -> "Displayed":
-        """The same, with the intervals that the resolved rules of the key columns imply."""
+        """The same under a permit's scenario and `k`, with the intervals that the resolved rules of
+        the key columns imply."""
         implied = {key: rule.intervals() for key, rule in rules.items()}
         found = {key: labels for key, labels in implied.items() if labels is not None}
-        return cls(release, moment, table, found)
+        return cls(release, moment, table, found, tuple(scenario.changing), scenario.moments, k)
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys shown."""
+        return [name for name in self.table.column_names if name != UNIT]
 
     def to_table(self) -> pa.Table:
         """One table that holds everything, to be kept (sealed) as the project's history."""
-        facts = {"release": self.release, "moment": self.moment, "intervals": self.intervals}
+        facts = {
+            "release": self.release,
+            "moment": self.moment,
+            "intervals": self.intervals,
+            "changing": self.changing,
+            "moments": self.moments,
+            "k": self.k,
+        }
         return self.table.replace_schema_metadata({_METADATA: json.dumps(facts).encode()})
 
     @classmethod
@@ -73,7 +104,15 @@ class Displayed:
             for key, labels in facts["intervals"].items()
         }
         table = table.replace_schema_metadata(None)
-        return cls(facts["release"], facts["moment"], table, intervals)
+        return cls(
+            facts["release"],
+            facts["moment"],
+            table,
+            intervals,
+            tuple(facts["changing"]),
+            facts["moments"],
+            facts["k"],
+        )
 
 
 @dataclass
@@ -91,7 +130,8 @@ class _Fixed:
     now_low: Integers
     now_high: Integers
     label: Integers
-    """Label in this release; 0 where there is none."""
+    """Label in this release; 0 where there is none. A key that this release doesn't show has no
+    label, the widest bounds and the status `_ABSENT` for every unit alike."""
     status: Integers
     hidden: Flags
 
@@ -241,12 +281,18 @@ class Panel:
 
     Arrays run over all units; `here` marks those of the release under test. Hiding a value of that
     release is the only change a panel knows.
+
+    Tests are on all keys that any release of the project shows, under the strictest of what the
+    releases were tested with: the largest k and the most moments. `own` are the keys of the release
+    under test, the only ones that can be withheld in it. A key changes if all releases that show it
+    say so; where they differ it counts as never changing, since an intruder is taken to know all
+    labels of such a key, and those of a changing one only at the moments of choice.
     """
 
     def __init__(
         self, history: Sequence[Displayed], current: Displayed, scenario: Scenario, k: int
     ) -> None:
-        self.k = k
+        self.k = max([k, *(shown.k for shown in history)])
         self.releases = [*history, current]
         self.current = current
         absent = set(scenario.known) - set(current.table.column_names)
@@ -254,14 +300,19 @@ class Panel:
             raise DisclosureError(
                 f"the scenario's keys {', '.join(sorted(absent))} aren't columns of the units"
             )
-        self.keys = list(scenario.known)
+        self.own = list(dict.fromkeys([*scenario.known, *current.keys]))
+        keys = list(dict.fromkeys([*self.own, *(key for shown in history for key in shown.keys)]))
+        said = [(current.keys, scenario.changing), *((one.keys, one.changing) for one in history)]
+        never = {key for shown, changing in said for key in shown if key not in changing}
+        changing = [key for key in keys if key not in never]
         self.rows = _rows_of_units(self.releases)
         self.here: Flags = self.rows[-1] >= 0
         self.moments = list(dict.fromkeys(shown.moment for shown in self.releases))
         self.now = self.moments.index(current.moment)
-        self.fixed = {key: self._fixed(key) for key in self.keys if key not in scenario.changing}
-        self.changing = self._changing(scenario.changing)
-        most = min(scenario.moments, len(self.moments)) if scenario.changing else 1
+        self.fixed = {key: self._fixed(key) for key in keys if key in never}
+        self.changing = self._changing(changing)
+        moments = max([scenario.moments, *(shown.moments for shown in history)])
+        most = min(moments, len(self.moments)) if changing else 1
         every = range(len(self.moments))
         self.choices = [one for size in range(1, most + 1) for one in combinations(every, size)]
         columns = [part for it in self.fixed.values() for part in (it.low, it.high, it.odd)]
@@ -282,7 +333,7 @@ class Panel:
     def _numbers(self, key: str) -> dict[str, int]:
         """A number from 1 on for each label that any release shows for a key."""
         labels = {SUPPRESSED}
-        for shown in [shown for shown in self.releases if key in shown.table.column_names]:
+        for shown in [shown for shown in self.releases if key in shown.keys]:
             column = shown.table.column(key)
             if column.null_count:
                 raise DisclosureError(f"{key} has values without a label; say why they are missing")
@@ -295,7 +346,7 @@ class Panel:
         found: list[list[_Changing]] = []
         for shown, rows in zip(self.releases, self.rows, strict=True):
             found.append([])
-            for key in [key for key in keys if key in shown.table.column_names]:
+            for key in [key for key in keys if key in shown.keys]:
                 codes, status, names = self._codes(shown, rows, key)
                 label = _spread([numbers[key][name] for name in names.to_pylist()], codes)
                 label[status == _ABSENT] = 0
@@ -308,7 +359,7 @@ class Panel:
         releases = [
             (shown, rows)
             for shown, rows in zip(self.releases, self.rows, strict=True)
-            if key in shown.table.column_names
+            if key in shown.keys
         ]
         if len({key in shown.intervals for shown, _ in releases}) > 1:
             raise DisclosureError(f"{key} has intervals in some releases and not in others")
@@ -320,6 +371,7 @@ class Panel:
         count = len(self.here)
         low, high = np.zeros(count, np.int64), np.full(count, len(edges) - 1)
         odd, labels = np.zeros(count, np.int64), []
+        now = low, high, odd, np.full(count, _ABSENT)
         for (shown, rows), intervals in zip(releases, meaning, strict=True):
             codes, status, names = self._codes(shown, rows, key)
             spans = [_span(intervals, name, key) for name in names.to_pylist()]
@@ -329,15 +381,16 @@ class Panel:
             first, last = np.where(there, first, 0), np.where(there, last, len(edges) - 1)
             label = _spread([numbers[name] for name in names.to_pylist()], codes)
             label[status == _ABSENT] = 0
-            if shown is not self.current:
+            if shown is self.current:
+                now = first, last, label, status
+            else:
                 low, high = np.maximum(low, first), np.minimum(high, last)
                 labels.append(label)
         if (low >= high).any():
             category, _ = numbered(labels, count)
             odd = np.where(low >= high, category + 1, 0)
             low, high = np.where(odd, 0, low), np.where(odd, len(edges) - 1, high)
-        hidden = np.zeros(count, bool)
-        return _Fixed(len(edges), low, high, odd, first, last, label, status, hidden)
+        return _Fixed(len(edges), low, high, odd, *now, hidden=np.zeros(count, bool))
 
     # -- looking alike
 
@@ -378,7 +431,11 @@ class Panel:
 
     def columns(self) -> list[_Fixed | _Changing]:
         """The keys of the release under test."""
-        return [*self.fixed.values(), *self.changing[-1]]
+        return [*self.own_fixed(), *self.changing[-1]]
+
+    def own_fixed(self) -> list[_Fixed]:
+        """Those of them that never change."""
+        return [it for key, it in self.fixed.items() if key in self.own]
 
     def speaking(self) -> Flags:
         """Units of which this release shows any key."""
@@ -420,7 +477,7 @@ class Panel:
         """The cells of this release by itself."""
         members = np.flatnonzero(self.here)
         columns = []
-        for it in self.fixed.values():
+        for it in self.own_fixed():
             columns += [np.where(it.hidden, 0, it.label), np.where(it.hidden, _HIDDEN, it.status)]
         columns += [column.labels for column in self.changing[-1]]
         group, groups = numbered([column[members] for column in columns], len(members))
@@ -433,10 +490,10 @@ class Panel:
 
     def leavers(self, choice: tuple[int, ...]) -> list[Integers]:
         """Groups of units with the same labels at the chosen moments, those of which somebody left;
-        none if the moment of this release is chosen."""
+        none if the moment of this release is chosen, or if no key never changes."""
         members = np.flatnonzero(self._present(choice))
         left = ~self.here[members]
-        if self.now in choice or not left.any():
+        if self.now in choice or not self.fixed or not left.any():
             return []
         labels = [column[members] for column in self.labels(choice, now=True)]
         group, groups = numbered(labels, len(members))
@@ -495,6 +552,11 @@ class Panel:
         """The same from spans: of all of them before and after this release, and of those who
         left."""
         shape = [it.edges - 1 for it in self.fixed.values()]
+        if math.prod(shape) > _MOST_ATOMS:
+            raise DisclosureError(
+                "the never-changing keys of this project's releases have too many combinations to "
+                "look for those who left; ask for coarser classes"
+            )
         covered, least = _covered(before, shape), np.zeros(shape, np.int64)
         for span in left[_distinct(left)[0]]:
             region = _region(span)
@@ -506,7 +568,7 @@ class Panel:
     def _label(self, release: int, key: str, unit: int) -> str | None:
         """What a release shows of a unit, hidden values as such; None where it shows nothing."""
         shown, row = self.releases[release], int(self.rows[release][unit])
-        if row < 0 or key not in shown.table.column_names:
+        if row < 0 or key not in shown.keys:
             return None
         if shown is self.current and self._hidden(key)[unit]:
             return SUPPRESSED
@@ -517,9 +579,10 @@ class Panel:
             return self.fixed[key].hidden
         return next(column.hidden for column in self.changing[-1] if column.key == key)
 
-    def _describealone(self, unit: int) -> dict[str, str]:
+    def describe_alone(self, unit: int) -> dict[str, str]:
+        """A cell of the release under test by itself, by one of its units."""
         last = len(self.releases) - 1
-        return {key: self._label(last, key, unit) or "" for key in self.keys}
+        return {key: self._label(last, key, unit) or "" for key in self.own}
 
     def describe(self, unit: int, choice: tuple[int, ...]) -> dict[str, str]:
         """A cell of several releases, by one of its units: `15-19 → 20-24` is what was shown in
@@ -527,7 +590,8 @@ class Panel:
         found = {}
         for key in self.fixed:
             labels = [self._label(number, key, unit) for number in range(len(self.releases))]
-            found[key] = " → ".join(label for label in labels if label is not None)
+            if any(label is not None for label in labels):
+                found[key] = " → ".join(label for label in labels if label is not None)
         for number, shown in enumerate(self.releases):
             if self.moments.index(shown.moment) in choice:
                 for column in self.changing[number]:
@@ -542,7 +606,7 @@ class Panel:
         """Withhold again what an earlier release about the same moment withheld."""
         for shown, rows in zip(self.releases[:-1], self.rows[:-1], strict=True):
             if shown.moment == self.current.moment:
-                for key in [key for key in self.keys if key in shown.table.column_names]:
+                for key in [key for key in self.own if key in shown.keys]:
                     _, status, _ = self._codes(shown, rows, key)
                     self._hidden(key)[self.here & (status == _HIDDEN)] = True
 
@@ -571,11 +635,11 @@ class Panel:
             column.hidden = flags.copy()
 
     def withheld(self) -> dict[str, int]:
-        return {key: int(self._hidden(key).sum()) for key in self.keys}
+        return {key: int(self._hidden(key).sum()) for key in self.own}
 
     def displayed(self) -> Displayed:
         table, rows = self.current.table, self.rows[-1]
-        for key in self.keys:
+        for key in self.own:
             hidden = np.zeros(table.num_rows, bool)
             hidden[rows[self.here]] = self._hidden(key)[self.here]
             column = table.column(key).cast(pa.string())

@@ -91,6 +91,7 @@ class _Tally:
         self.tests = [*(self._together(choice) for choice in panel.choices), self._alone()]
         self._sizes = [self._counted(test) for test in range(len(self.tests))]
         fixed = list(panel.fixed.values())
+        self._flags = [it.hidden for it in fixed]
         self._shown = [it.said() for it in fixed]
         self._silent = [(it.low, it.high, it.odd) for it in fixed]
         self._leavers = [groups for groups in map(panel.leavers, panel.choices) if groups]
@@ -104,11 +105,13 @@ class _Tally:
         self._movable[untold[panel.telling(choice)[untold]]] = False
         members = np.zeros(len(panel.here), bool)
         members[look.members] = True
-        known = panel.columns() if panel.now in choice else list(panel.fixed.values())
+        known = panel.columns() if panel.now in choice else panel.own_fixed()
         unknown: list[list[Integers]] = [[]] * (len(self.hidden) - len(known))
         shown = [column.compared(hidden=False) for column in known] + unknown
         hidden = [column.compared(hidden=True) for column in known] + unknown
-        return _Test(look, members, shown, hidden, panel.labels(choice, now=False))
+        others = [it for key, it in panel.fixed.items() if key not in panel.own]
+        besides = [bound for it in others for bound in (it.low, it.high, it.odd)]
+        return _Test(look, members, shown, hidden, [*besides, *panel.labels(choice, now=False)])
 
     def _alone(self) -> _Test:
         columns = self._panel.columns()
@@ -163,7 +166,7 @@ class _Tally:
     def _seen(self, unit: int) -> _Seen:
         keys = [self.key(test, unit) for test in range(len(self.tests))]
         bounds = []
-        for silent, shown, flags in zip(self._silent, self._shown, self.hidden, strict=False):
+        for silent, shown, flags in zip(self._silent, self._shown, self._flags, strict=True):
             low, high, odd = silent if flags[unit] else shown
             if odd[unit]:
                 return _Seen(keys, None)

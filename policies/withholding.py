@@ -70,7 +70,7 @@ class _Attempt:
         panel = self._panel
         if panel.hide_narrowing(risky):
             return True
-        unsaid = [it for it in panel.fixed.values() if (~it.shown & ~it.hidden)[risky].any()]
+        unsaid = [it for it in panel.own_fixed() if (~it.shown & ~it.hidden)[risky].any()]
         return sum(hide(it.hidden, risky[~it.shown[risky]]) for it in unsaid) > 0
 
     def _withhold_now(self, look: Look, profile: Integers, units: Flags) -> bool:

@@ -19,16 +19,24 @@ class Naive:
     def __init__(
         self, history: Sequence[Displayed], current: Displayed, scenario: Scenario, k: int
     ) -> None:
-        self.k = k
-        self.fixed = [key for key in scenario.known if key not in scenario.changing]
-        self.changing = scenario.changing
+        self.k = max([k] + [shown.k for shown in history])
+        self.own = list(scenario.known)
+        claims: dict[str, list[bool]] = defaultdict(list)  # by key: does it change
+        for key in scenario.known:
+            claims[key].append(key in scenario.changing)
+        for shown in history:
+            for key in set(shown.table.column_names) - {"unit"}:
+                claims[key].append(key in shown.changing)
+        self.fixed = [key for key, changes in claims.items() if not all(changes)]
+        self.changing = [key for key, changes in claims.items() if all(changes)]
         self.releases = [
             (shown, {row["unit"]: row for row in shown.table.to_pylist()})
             for shown in [*history, current]
         ]
         self.earlier, self.current = self.releases[:-1], self.releases[-1]
         self.moments = sorted({shown.moment for shown, _ in self.releases})
-        count = min(scenario.moments, len(self.moments)) if self.changing else 1
+        most = max([scenario.moments] + [shown.moments for shown in history])
+        count = min(most, len(self.moments)) if self.changing else 1
         self.choices = [
             choice for size in range(1, count + 1) for choice in combinations(self.moments, size)
         ]
@@ -56,7 +64,8 @@ class Naive:
 
     def missing(self, unit: str) -> tuple[str, ...]:
         row = self.current[1][unit]
-        return tuple(row[key] if row[key] in MISSING_CODES else "" for key in self.fixed)
+        fixed = [key for key in self.own if key in self.fixed]
+        return tuple(row[key] if row[key] in MISSING_CODES else "" for key in fixed)
 
     def labels(self, unit: str, choice: tuple[str, ...], *, now: bool) -> Any:
         """Labels of changing keys at the moments; None for a unit that isn't there."""
@@ -78,14 +87,14 @@ class Naive:
         """Whether this release adds something about the unit for who knows these moments."""
         if self.current[0].moment in choice:
             row = self.current[1][unit]
-            return any(row[key] not in MISSING_CODES for key in (*self.fixed, *self.changing))
+            return any(row[key] not in MISSING_CODES for key in self.own)
         return self.profile(unit, now=True) != self.profile(unit, now=False)
 
     def failing(self) -> tuple[set[frozenset[str]], set[frozenset[str]]]:
         """Groups of units that fail alone, and together (those gone by elimination included)."""
         alone: dict[Any, set[str]] = defaultdict(set)
         for unit, row in self.current[1].items():
-            alone[tuple(row[key] for key in (*self.fixed, *self.changing))].add(unit)
+            alone[tuple(row[key] for key in self.own)].add(unit)
         few = {frozenset(units) for units in alone.values() if len(units) < self.k}
         together: set[frozenset[str]] = set()
         for choice in self.choices if self.earlier else []:

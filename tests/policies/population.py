@@ -46,7 +46,8 @@ class Population:
                 "arrondissement": pa.array(places[self.home]),
             }
         )
-        return Displayed.under(release, moment.isoformat(), table, {"age_class": rule})
+        rules = {"age_class": rule}
+        return Displayed.under(release, moment.isoformat(), table, rules, SCENARIO, 3)
 
 
 def _homes(rng: np.random.Generator, number: int) -> Any:

@@ -155,7 +155,7 @@ def shown(
         "middle": (edges[0], edges[1] - 1),
         "old": (EARLIEST, edges[0] - 1),
     }
-    return Displayed(release, moment, table, {"age_class": intervals})
+    return Displayed(release, moment, table, {"age_class": intervals}, ("arrondissement",))
 
 
 def people(letter: str, number: int, age: str, home: str) -> list[tuple[str, str, str]]:
