@@ -37,13 +37,25 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from policies.coarsening import SUPPRESSED
 from policies.disclosure import Cell
 from policies.panel import UNIT, Displayed, Panel, firsts
 from policies.permits import Scenario
 from policies.withholding import withhold
 
-__all__ = ["EXAMPLES", "UNIT", "Assessment", "Displayed", "Suppression", "assess", "suppress"]
+__all__ = [
+    "EXAMPLES",
+    "UNIT",
+    "Assessment",
+    "Displayed",
+    "Suppression",
+    "assess",
+    "suppress",
+    "withheld",
+]
 
 EXAMPLES = 100
 """Failing cells that an assessment spells out; it counts them all."""
@@ -204,6 +216,20 @@ def suppress(
         after=after,
         limit=limit,
     )
+
+
+def withheld(history: Sequence[Displayed], moment: str, key: str) -> pa.Array:
+    """Units of which a release about a moment withheld a key; none twice.
+
+    To choose units by that key at that moment would tell what was withheld.
+    """
+    found = [
+        shown.table.column(UNIT).filter(pc.equal(shown.table.column(key), SUPPRESSED))
+        for shown in history
+        if shown.moment == moment and key in shown.keys
+    ]
+    chunks = [chunk for column in found for chunk in column.chunks]
+    return pc.unique(pa.chunked_array(chunks)) if chunks else pa.nulls(0)
 
 
 def _assessment(panel: Panel) -> Assessment:
