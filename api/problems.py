@@ -37,7 +37,9 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "already-delivered": (409, "This dataset was delivered for this period"),
     "history-moved-on": (409, "Another release was cleared meanwhile"),
     "wrong-offset": (409, "The upload stands at another offset"),
-    "rotation-under-way": (409, "A root rotation is under way"),
+    "ledger-shorter": (409, "The ledger has fewer entries than that"),
+    "upload-stalled": (408, "No byte came for a while"),
+    "upload-expired": (410, "The upload stood still for too long"),
     "too-large": (413, "Too large"),
     "wrong-media-type": (415, "Another media type is needed"),
     "plaintext-upload": (415, "The upload is not encrypted"),
@@ -74,6 +76,8 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's word
     detail: str
     next_step: str
     extra: dict[str, Any] | None = None
+    staff: dict[str, Any] | None = None
+    """What only the office's own people may hear besides, such as cells that nobody released."""
 
     def __post_init__(self) -> None:
         if self.type not in PROBLEMS:

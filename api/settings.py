@@ -33,6 +33,8 @@ class Settings(BaseSettings):
     """Where clocks and reference dates are taken."""
     longest_upload: int = 64 * 2**30
     """Bytes of one encrypted delivery at most."""
+    upload_days: int = 7
+    """How long an upload may stand still before it is given up and its bytes are removed."""
     token_seconds: int = 600
     lease_seconds: int = 60
     """How long a worker may stay silent before another takes its job over."""

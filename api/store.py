@@ -101,6 +101,8 @@ class Delivery(Base):
     identifiers: Mapped[str | None] = mapped_column(ForeignKey("stored_object.name"))
     payload: Mapped[str | None] = mapped_column(ForeignKey("stored_object.name"))
     created_at: Mapped[datetime]
+    moved_at: Mapped[datetime]
+    """When bytes last came in; an upload that stands still for too long is given up."""
     __table_args__ = (Index("delivery_of_dataset", "dataset", "period"),)
 
 
@@ -207,6 +209,18 @@ class Job(Base):
     ended_at: Mapped[datetime | None]
 
 
+class Reason(Base):
+    """Why somebody stopped something. The ledger holds a salted commitment to the text."""
+
+    __tablename__ = "reason"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    about: Mapped[str] = mapped_column(String(63), index=True)
+    text: Mapped[str] = mapped_column(String(2000))
+    salt: Mapped[str] = mapped_column(String(64))
+    person: Mapped[str] = mapped_column(String(63))
+    given_at: Mapped[datetime]
+
+
 class UsedAssertion(Base):
     """A client assertion that bought a token already; it can't buy another."""
 
@@ -221,6 +235,18 @@ class Stranger(Base):
 
     __tablename__ = "stranger"
     day: Mapped[str] = mapped_column(String(10), primary_key=True)
+    type: Mapped[str] = mapped_column(String(63), primary_key=True)
+    count: Mapped[int]
+
+
+class RefusedRequest(Base):
+    """What somebody known was refused, by the hour: the first is in the ledger, all are counted."""
+
+    __tablename__ = "refused_request"
+    hour: Mapped[str] = mapped_column(String(13), primary_key=True)
+    person: Mapped[str] = mapped_column(String(63), primary_key=True)
+    route: Mapped[str] = mapped_column(String(120), primary_key=True)
+    """Method and path template."""
     type: Mapped[str] = mapped_column(String(63), primary_key=True)
     count: Mapped[int]
 

@@ -5,9 +5,10 @@ this process can't read; the first bytes decide, and a plaintext upload leaves n
 Bytes are durable before their offset is acknowledged; offsets never go back.
 """
 
+import asyncio
 import base64
-import binascii
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -34,6 +35,10 @@ ABILITIES = {
     "Tus-Checksum-Algorithm": "sha256,sha1",
 }
 PIECE = 1 << 20
+IDLE = 30.0
+"""Seconds that a request may send no byte; a dead line would keep the upload to itself."""
+
+COUNT = re.compile(r"[0-9]{1,18}")
 
 
 @router.options("/uploads", status_code=204, summary="What this tus server can do")
@@ -58,7 +63,7 @@ def _speaks_tus(request: Request) -> None:
 
 def _number(request: Request, header: str) -> int:
     text = request.headers.get(header, "")
-    if not text.isdecimal():
+    if not COUNT.fullmatch(text):
         raise Problem(
             "bad-request", f"The header {header} has to be a number.", "Use a tus client."
         )
@@ -73,7 +78,7 @@ def _metadata(text: str) -> dict[str, str]:
             pair[0]: base64.b64decode(pair[1], validate=True).decode() if pair[1:] else ""
             for pair in pairs
         }
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:
         raise Problem(
             "bad-request",
             "The header Upload-Metadata can't be read.",
@@ -120,7 +125,8 @@ def offset(request: Request, delivery: str) -> Response:
     with service.look(actor) as work:
         row = deliveries.upload(work, delivery)
         headers = {"Upload-Offset": str(row.offset), "Upload-Length": str(row.length)}
-    _finish_if_complete(service, actor, row)
+    if delivery not in request.app.state.busy_uploads:
+        _finish_if_complete(service, actor, row)
     return Response(status_code=200, headers={**TUS, **headers, "Cache-Control": "no-store"})
 
 
@@ -135,7 +141,7 @@ def _checksum(request: Request) -> tuple[Any, bytes] | None:
         )
     try:
         expected = base64.b64decode(digest, validate=True)
-    except binascii.Error:
+    except ValueError:
         raise Problem("bad-request", "The checksum is not base64.", "Use a tus client.") from None
     return hashlib.new(name, usedforsecurity=False), expected
 
@@ -178,21 +184,31 @@ async def _receive(
 ) -> int:
     name, length = await run_in_threadpool(_opened, service, actor, delivery, start)
     file = await run_in_threadpool(service.objects.append, name, start)
+    stalled = False
     try:
         try:
             await _write_body(request, file, start, length, checksum)
-        except ClientDisconnect:
+        except (ClientDisconnect, TimeoutError) as broken:
+            stalled = isinstance(broken, TimeoutError)
             if checksum is not None:  # the rest never came, so the checksum can't hold
                 file.cut(start)
-        except Problem as problem:
+        except Problem:
             file.cut(start)
-            await run_in_threadpool(service.note_refusal, actor, problem, delivery=delivery)
             raise
         reached = await run_in_threadpool(file.sync)
     finally:
         await run_in_threadpool(file.close)
     await run_in_threadpool(_acknowledge, service, actor, delivery, start, reached)
+    if stalled:
+        raise STALLED
     return reached
+
+
+STALLED = Problem(
+    "upload-stalled",
+    f"No byte came for {IDLE:.0f} seconds, so this request was ended.",
+    "Ask for the offset (HEAD) and go on from there.",
+)
 
 
 def _opened(service: Service, actor: Actor, delivery: str, start: int) -> tuple[str, int]:
@@ -251,14 +267,17 @@ async def _write_body(
 
 async def _pieces(request: Request) -> Any:
     """The body in pieces of a mebibyte or so: fewer trips to the disk."""
-    held = bytearray()
+    held, stream = bytearray(), request.stream()
     try:
-        async for data in request.stream():
-            held += data
+        while True:
+            try:
+                held += await asyncio.wait_for(anext(stream), IDLE)
+            except StopAsyncIteration:
+                break
             if len(held) >= PIECE:
                 yield bytes(held)
                 held.clear()
-    except ClientDisconnect:
+    except (ClientDisconnect, TimeoutError):
         if held:
             yield bytes(held)
         raise
@@ -275,15 +294,22 @@ def _acknowledge(service: Service, actor: Actor, delivery: str, start: int, reac
 def _finish_if_complete(service: Service, actor: Actor, row: Delivery) -> None:
     """Everything is there: compare hashes and give the receipt.
 
-    Asked at every HEAD too, for the case that the process was killed between the two.
+    Asked at HEAD too, for the case that the process was killed between the two.
     """
     if row.state != "uploading" or row.offset < row.length:
         return
-    sha256 = service.objects.sha256(str(row.upload))
+    name = str(row.upload)
+    try:
+        sha256 = service.objects.sha256(name)
+    except FileNotFoundError:
+        sha256 = ""  # another request finished it meanwhile; if none did, the bytes are lost
     with service.work(actor) as work:
         row = deliveries.finish_upload(work, row.id, sha256)
-    if row.state == "rejected":
-        reason = (row.report or {})["problem"]
+    if row.state != "rejected":
+        return
+    service.objects.delete(name)
+    reason = (row.report or {})["problem"]
+    if reason in REJECTED:
         raise Problem(reason, *REJECTED[reason])
 
 

@@ -1,8 +1,10 @@
 """A worker: takes jobs from the queues of its roles and does them, one at a time.
 
-The heavy part of a job reads and computes outside any write transaction; then one short transaction
-records the results, ends the job and writes the ledger. Killing a worker at any moment loses
-nothing: the lease runs out, another attempt begins, and orphaned objects are swept.
+The heavy part of a job reads and computes; then one short transaction records the results, ends the
+job and writes the ledger. (Building a release also asks the vault for pseudonyms and a signature on
+its way, each in a short transaction of its own that tells nothing when it is repeated.) Killing a
+worker at any moment loses nothing: the lease runs out, another attempt begins, and orphaned objects
+are swept. A job whose workers keep dying is given up like one that keeps failing.
 """
 
 import logging
@@ -17,7 +19,7 @@ from sqlalchemy import select
 
 from api import jobs, store
 from api.jobs import LeaseLost, Taken
-from api.operations import Work, deliveries, linkage, releases
+from api.operations import NOBODY, Work, building, deliveries, linkage, releases
 from api.problems import Problem
 from api.service import Service, as_problem, whereabouts
 from api.settings import Clock, Settings
@@ -30,6 +32,7 @@ QUEUES = ("intake", "linkage", "release")
 PAUSE = 0.1
 BEAT = 1.0
 ORPHAN_AGE = 3600.0
+SWEEP_EVERY = 3600.0
 
 
 class Worker:
@@ -47,11 +50,18 @@ class Worker:
         }
 
     def run(self, wanted: Callable[[], bool]) -> None:
-        """Work as long as it is wanted."""
-        self.sweep()
+        """Work as long as it is wanted; the database being away for a while ends nothing."""
+        next_sweep = time.monotonic()
         while wanted():
-            if not self.step():
-                time.sleep(PAUSE)
+            try:
+                if time.monotonic() >= next_sweep:
+                    next_sweep += SWEEP_EVERY
+                    self.sweep()
+                if not self.step():
+                    time.sleep(PAUSE)
+            except Exception as error:
+                log.warning("worker: %s", whereabouts(error))
+                time.sleep(BEAT)
 
     def step(self) -> bool:
         """Do one job, if there is one; whether there was."""
@@ -64,32 +74,51 @@ class Worker:
         if taken is None:
             return False
         with self._beating(taken):
-            self._attempt(taken)
+            error = self._tried(taken)
+            if error is not None:
+                self._settle(taken, error)
         return True
 
-    def _attempt(self, taken: Taken) -> None:
-        service = self._service
+    def _tried(self, taken: Taken) -> Exception | None:
+        """Do the job; the error comes back, so that what is done about it isn't chained to it."""
         try:
+            if taken.attempt > jobs.MOST_ATTEMPTS:
+                return GivenUp()
             self._kinds[taken.kind](taken)
-        except LeaseLost:
-            log.warning("job %s was taken over", taken.id)
         except Exception as error:
-            problem = as_problem(error)
-            log.warning("job %s (%s): %s", taken.id, taken.kind, whereabouts(error))
-            if problem is None and taken.attempt < jobs.MOST_ATTEMPTS:
-                with store.writing(service.engine) as session:
-                    jobs.again(session, taken, service.clock.now())
+            return error
+        return None
+
+    def _settle(self, taken: Taken, error: Exception) -> None:
+        """Put a job back after a fault of ours, or end it; the log hears kinds and places only."""
+        log.warning("job %s (%s): %s", taken.id, taken.kind, whereabouts(error))
+        problem = as_problem(error)
+        ours = problem is None or problem.status >= 500
+        try:
+            if isinstance(error, LeaseLost):
                 return
-            self._failed(taken, problem or FAULT)
+            if ours and taken.attempt < jobs.MOST_ATTEMPTS:
+                with store.writing(self._service.engine) as session:
+                    jobs.again(session, taken, self._service.clock.now())
+            else:
+                self._failed(taken, problem or FAULT)
+        except Exception as another:  # its lease runs out, and it is taken again
+            log.warning("job %s can't be ended: %s", taken.id, whereabouts(another))
 
     def _failed(self, taken: Taken, problem: Problem) -> None:
         """End the job with its problem, and whatever it was about with it."""
+        leftover = None
         with self._work(taken) as work:
-            if taken.kind == "intake":
-                deliveries.unusable(work, taken.arguments["delivery"], problem)
-            if taken.kind in ("link", "build"):
-                releases.refuse(work, taken.arguments["release"], problem)
+            match taken.kind:
+                case "intake":
+                    leftover = deliveries.unusable(work, taken.arguments["delivery"], problem)
+                case "link" | "build":
+                    releases.refuse(work, taken.arguments["release"], problem)
+                case "envelopes":
+                    releases.envelopes_failed(work, taken.arguments["release"], problem)
             jobs.fail(work.session, taken, problem.document(), work.now)
+        if leftover is not None:
+            self._service.objects.delete(leftover)
 
     @contextmanager
     def _work(self, taken: Taken) -> Iterator[Work]:
@@ -161,7 +190,7 @@ class Worker:
 
     def _build(self, taken: Taken) -> None:
         service, release = self._service, taken.arguments["release"]
-        made = releases.build(
+        made = building.build(
             service.engine,
             service.vault,
             service.objects,
@@ -176,7 +205,7 @@ class Worker:
 
     def _envelopes(self, taken: Taken) -> None:
         service, release = self._service, taken.arguments["release"]
-        made = releases.seal_envelopes(
+        made = building.seal_envelopes(
             service.engine,
             service.vault,
             service.objects,
@@ -189,8 +218,18 @@ class Worker:
             jobs.finish(work.session, taken, {"release": release}, work.now)
 
     def sweep(self) -> None:
-        """Remove objects that no row refers to: left by a crash between writing and committing."""
+        """Give up abandoned uploads, and remove objects that no row refers to.
+
+        Those are left by a crash between writing and committing.
+        """
         service = self._service
+        now = service.clock.now()
+        with store.writing(service.engine) as session:
+            work = Work(session, service.vault, service.objects, NOBODY, now)
+            limit = now - timedelta(days=service.settings.upload_days)
+            abandoned = deliveries.expire_uploads(work, limit)
+        for name in abandoned:
+            service.objects.delete(name)
         with store.reading(service.engine) as session:
             meant = set(session.scalars(select(StoredObject.name)))
             meant |= set(deliveries.uploads_under_way(session))
@@ -199,9 +238,13 @@ class Worker:
                 service.objects.sweep(name)
 
 
+class GivenUp(Exception):  # noqa: N818 - what became of it
+    """A job whose every attempt ended with its worker."""
+
+
 FAULT = Problem(
     "fault",
-    "This could not be done, and trying again didn't help. Nothing was changed.",
+    "This could not be done, and trying again didn't help. What was finished before it stands.",
     "Ask the office to look at its worker's log; the job's id is what they need.",
 )
 

@@ -51,7 +51,7 @@ class Work:
         """Write what happens into the ledger, in the transaction in which it happens."""
         connection = self.session.connection()
         ledger = self.vault.ledger(connection)
-        return ledger.append(connection, kind, facts, actor=self.actor.person, now=self.now)
+        return ledger.append(connection, kind, facts, actor=self.actor.person or None, now=self.now)
 
     def recorded(self, stored: Stored, kind: str) -> str:
         """Record a stored object and its key, so that both are meant to be there; its name."""
@@ -60,6 +60,9 @@ class Work:
         self.session.flush()
         return stored.name
 
+
+NOBODY = Actor("", "", frozenset())
+"""Who does what the service does by itself; the ledger names no actor then."""
 
 ABSENT_THING = Thing(organisation="\0", members=frozenset({"\0"}))
 """What isn't there belongs to nobody, so that asking for it is refused like asking for others'."""

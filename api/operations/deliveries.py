@@ -7,10 +7,12 @@ The front door's half (`create_upload` to `finish_upload`) handles ciphertext th
 import hashlib
 import io
 import os
+import re
 import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -29,6 +31,7 @@ from linkage import datasets, extracts
 from policies import access, permits
 from policies.access import Thing
 
+SHA256 = re.compile(r"[0-9a-f]{64}")
 AGE_MAGIC = (b"age-encryption.org/v1\n", b"-----BEGIN AGE ENCRYPTED FILE-----")
 MAGIC_LENGTH = max(len(magic) for magic in AGE_MAGIC)
 
@@ -86,12 +89,7 @@ def create_upload(
     """Open a delivery that ciphertext can be sent to, piece by piece."""
     entry = work.session.get(Dataset, dataset_id)
     work.demand("upload.create", Thing(organisation=entry.organisation) if entry else ABSENT_THING)
-    if length > longest:
-        raise Problem(
-            "too-large",
-            f"An encrypted delivery may have {longest} bytes at most.",
-            "Deliver shorter periods, or ask the office for a larger limit.",
-        )
+    _refuse_unfit(period, sha256, length, longest)
     standing = _standing(work.session, dataset_id, period)
     if standing is not None:
         raise Problem(
@@ -110,6 +108,7 @@ def create_upload(
         length=length,
         upload=Objects.new_name(),
         created_at=work.now,
+        moved_at=work.now,
     )
     work.session.add(delivery)
     work.session.flush()
@@ -117,6 +116,30 @@ def create_upload(
         "upload.opened", delivery=delivery.id, dataset=dataset_id, period=period, bytes=length
     )
     return delivery
+
+
+def _refuse_unfit(period: str, sha256: str, length: int, longest: int) -> None:
+    """What goes into the ledger and onto a receipt for ever has the form that it should have."""
+    if not permits.is_period(period):
+        raise Problem(
+            "bad-request",
+            "This is no reference period.",
+            "Write a year, quarter, month or week: 2024, 2024-Q3, 2024-07, 2024-W27.",
+        )
+    if not SHA256.fullmatch(sha256):
+        raise Problem(
+            "bad-request",
+            "This is no SHA-256.",
+            "Give the encrypted file's SHA-256 in 64 hexadecimal digits (`sha256sum`).",
+        )
+    if length == 0:
+        raise Problem("bad-request", "The file is empty.", "Upload the encrypted extract.")
+    if length > longest:
+        raise Problem(
+            "too-large",
+            f"An encrypted delivery may have {longest} bytes at most.",
+            "Deliver shorter periods, or ask the office for a larger limit.",
+        )
 
 
 def _standing(session: Session, dataset_id: str, period: str) -> Delivery | None:
@@ -155,7 +178,7 @@ def advance_upload(work: Work, identifier: str, expected: int, offset: int) -> D
     delivery = upload(work, identifier, "upload.append")
     if delivery.offset != expected or offset < expected:
         raise wrong_offset(delivery.offset)
-    delivery.offset = offset
+    delivery.offset, delivery.moved_at = offset, work.now
     return delivery
 
 
@@ -170,16 +193,17 @@ def wrong_offset(offset: int) -> Problem:
 
 
 def finish_upload(work: Work, identifier: str, sha256: str) -> Delivery:
-    """Everything came in: compare hashes, give the receipt, enqueue intake."""
-    delivery = upload(work, identifier, "upload.append")
+    """Everything came in: compare hashes, give the receipt, enqueue intake; once."""
+    delivery = upload(work, identifier)
+    if delivery.state != "uploading":
+        return delivery  # another request was quicker
     reason = None
     if sha256 != delivery.declared_sha256:
         reason = "ciphertext-mismatch"
     elif _standing(work.session, delivery.dataset, delivery.period) is not None:
         reason = "already-delivered"  # two uploads were open, and the other one was first
     if reason is not None:
-        delivery.state, delivery.report = "rejected", {"problem": reason}
-        work.note("delivery.rejected", delivery=delivery.id, reason=reason)
+        _rejected(work, delivery, reason)
         return delivery
     delivery.state = "received"
     entry = work.note(
@@ -375,11 +399,28 @@ def uploads_under_way(session: Session) -> list[str]:
     return [str(name) for name in names]
 
 
-def unusable(work: Work, identifier: str, problem: Problem) -> None:
-    """A delivery that intake couldn't even read: rejected, and its holder is told why."""
+def expire_uploads(work: Work, before: datetime) -> list[str]:
+    """Give up uploads that got no byte since then; names of objects to delete come back."""
+    abandoned = work.session.scalars(
+        select(Delivery).where(Delivery.state == "uploading", Delivery.moved_at < before)
+    )
+    names = [_rejected(work, delivery, "upload-expired") for delivery in abandoned.all()]
+    return [name for name in names if name is not None]
+
+
+def unusable(work: Work, identifier: str, problem: Problem) -> str | None:
+    """A delivery that intake couldn't even read: rejected, and its holder is told why.
+
+    The ciphertext's object name comes back: to be deleted once this is committed.
+    """
     delivery: Delivery = found(work.session.get(Delivery, identifier))
-    delivery.state, delivery.report = "rejected", {"problem": problem.type}
-    work.note("delivery.rejected", delivery=delivery.id, reason=problem.type)
+    return _rejected(work, delivery, problem.type)
+
+
+def _rejected(work: Work, delivery: Delivery, reason: str) -> str | None:
+    delivery.state, delivery.report = "rejected", {"problem": reason}
+    work.note("delivery.rejected", delivery=delivery.id, reason=reason)
+    return release_upload(work, delivery.id)
 
 
 def release_upload(work: Work, identifier: str) -> str | None:

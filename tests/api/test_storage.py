@@ -17,8 +17,9 @@ from api.founding import Founded
 from api.objects import ObjectFault, Objects
 from api.service import NotFounded, Service
 from api.settings import Clock, Settings
-from api.store import Organisation
+from api.store import Dataset, Delivery, Organisation
 from api.worker import ORPHAN_AGE, Worker
+from keyvault import ledger as ledgers
 from keyvault import tables
 
 
@@ -173,4 +174,39 @@ def test_orphans_are_swept_and_nothing_else(tmp_path: Path) -> None:
         os.utime(path, (long_ago, long_ago))
     Worker(service).sweep()
     assert [name for name, _ in service.objects.names()] == [fresh]
+    service.engine.dispose()
+
+
+def test_an_upload_that_stands_still_is_given_up(tmp_path: Path) -> None:
+    """After some days without a byte; one whose bytes still come in is left alone."""
+    cast = Cast(tmp_path)
+    cast.found()
+    service = Service.open(cast.settings, Clock(timedelta(days=30)))
+    now = service.clock.now()
+    names = {}
+    with store.writing(service.engine) as session:
+        session.add(Organisation(id="a", name="A", added_at=now))
+        session.flush()
+        session.add(Dataset(id="d", organisation="a", declaration={}, added_at=now))
+        session.flush()
+        for identifier, days in (("delivery-old", 8), ("delivery-new", 6)):
+            names[identifier], digest = service.objects.put(b"age-encryption.org/v1")
+            session.add(
+                Delivery(
+                    id=identifier, dataset="d", organisation="a", period="2024", state="uploading",
+                    person="holder-1", declared_sha256=digest, length=100, offset=21,
+                    upload=names[identifier], created_at=now - timedelta(days=20),
+                    moved_at=now - timedelta(days=days),
+                )
+            )  # fmt: skip
+    Worker(service).sweep()
+    assert [name for name, _ in service.objects.names()] == [names["delivery-new"]]
+    with store.reading(service.engine) as session:
+        old, new = session.get(Delivery, "delivery-old"), session.get(Delivery, "delivery-new")
+        last = list(ledgers.entries(session.connection()))[-1]
+    assert old is not None
+    assert new is not None
+    assert (old.state, old.report, old.upload) == ("rejected", {"problem": "upload-expired"}, None)
+    assert new.state == "uploading"
+    assert (last.kind, last.actor) == ("delivery.rejected", None)
     service.engine.dispose()

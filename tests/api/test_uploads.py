@@ -12,10 +12,14 @@ import httpx
 import pyrage
 import pytest
 
+from api import store
 from api.client import TUS, Client
 from api.operations.deliveries import plaintext_problem
+from api.store import Delivery
+from api.uploads import _finish_if_complete
 from keyvault import ledger as ledgers
 from keyvault.signing import verify_receipt
+from policies.access import Actor
 from tests.api.house import House, refusal_of
 
 DATASET = "employment-service"
@@ -40,7 +44,7 @@ def ciphertext(house: House, holder: Client, tmp_path: Path) -> Path:
     return sealed
 
 
-def _patch(client: Client, location: str, offset: int, data: bytes, **headers: str) -> Any:
+def _patch(client: Client, location: str, offset: int, data: bytes, **headers: Any) -> Any:
     return httpx.patch(
         client.profile.server + location,
         content=data,
@@ -54,16 +58,17 @@ def _patch(client: Client, location: str, offset: int, data: bytes, **headers: s
     )
 
 
-def _stored(house: House, location: str) -> bytes:
-    """What the service holds of an upload."""
-    from api import store
-    from api.store import Delivery
-
+def _object_of(house: House, location: str) -> str:
     with store.reading(house.service.engine) as session:
         row = session.get(Delivery, location.rpartition("/")[2])
         assert row is not None
         assert row.upload is not None
-        return house.service.objects.path(row.upload).read_bytes()
+        return row.upload
+
+
+def _stored(house: House, location: str) -> bytes:
+    """What the service holds of an upload."""
+    return house.service.objects.path(_object_of(house, location)).read_bytes()
 
 
 def test_an_upload_cut_at_several_points_resumes_bit_identical(
@@ -91,14 +96,18 @@ def test_an_upload_cut_at_several_points_resumes_bit_identical(
 def _break_off(client: Client, location: str, offset: int, data: bytes, announced: int) -> None:
     """Send part of a request's body over a bare socket, then hang up."""
     address = urlsplit(client.profile.server)
-    head = (
-        f"PATCH {location} HTTP/1.1\r\nHost: {address.netloc}\r\nTus-Resumable: 1.0.0\r\n"
-        f"Authorization: Bearer {client.token()}\r\nUpload-Offset: {offset}\r\n"
-        "Content-Type: application/offset+octet-stream\r\n"
-        f"Content-Length: {announced}\r\n\r\n"
-    )
+    head = _patch_head(client, location, offset, announced)
     with socket.create_connection((address.hostname, address.port)) as line:
         line.sendall(head.encode() + data)
+
+
+def _patch_head(client: Client, location: str, offset: int, announced: int) -> str:
+    return (
+        f"PATCH {location} HTTP/1.1\r\nHost: {urlsplit(client.profile.server).netloc}\r\n"
+        f"Tus-Resumable: 1.0.0\r\nAuthorization: Bearer {client.token()}\r\n"
+        f"Upload-Offset: {offset}\r\nContent-Type: application/offset+octet-stream\r\n"
+        f"Content-Length: {announced}\r\n\r\n"
+    )
 
 
 def _settled(client: Client, location: str, expected: int) -> int:
@@ -169,6 +178,80 @@ def test_a_damaged_request_is_not_kept(holder: Client, house: House, ciphertext:
     assert _stored(house, location) == b""
     whole = _patch(holder, location, 0, data, **{"Upload-Checksum": f"sha256 {right}"})
     assert (whole.status_code, whole.headers["Upload-Offset"]) == (204, "4000")
+
+
+def test_a_checksum_that_is_none_is_told(holder: Client, ciphertext: Path) -> None:
+    """A header may hold any byte; the answer is a sentence."""
+    location = holder.open_upload(ciphertext, DATASET, "2045")
+    for checksum in ("sha256 \xe9", "sha256 %", "md5 AAAA"):
+        answer = _patch(
+            holder, location, 0, b"age", **{"Upload-Checksum": checksum.encode("latin-1")}
+        )
+        assert answer.status_code == 400
+        assert answer.json()["next_step"]
+
+
+def test_a_line_that_is_half_open_is_let_go(
+    holder: Client, ciphertext: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a byte for a while the request ends: what came stays, and another may go on."""
+    monkeypatch.setattr("api.uploads.IDLE", 0.3)
+    location = holder.open_upload(ciphertext, DATASET, "2046")
+    data = ciphertext.read_bytes()
+    head = _patch_head(holder, location, 0, announced=len(data))
+    address = urlsplit(holder.profile.server)
+    with socket.create_connection((address.hostname, address.port)) as line:
+        line.sendall(head.encode() + data[:1000])
+        line.settimeout(10)
+        answer = line.recv(4000)
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert holder.offset(location) == 1000
+        assert _patch(holder, location, 1000, data[1000:2000]).status_code == 204
+
+
+def test_what_does_not_fit_its_hash_is_not_kept(
+    house: House, holder: Client, ciphertext: Path
+) -> None:
+    """A rejected upload's bytes leave the disk with it."""
+    location = holder.open_upload(ciphertext, DATASET, "2047")
+    name = _object_of(house, location)
+    data = ciphertext.read_bytes()
+    assert _patch(holder, location, 0, data[:-1]).status_code == 204
+    assert house.service.objects.path(name).exists()
+    assert _patch(holder, location, len(data) - 1, b"\0").status_code == 422
+    assert not house.service.objects.path(name).exists()
+    assert _patch(holder, location, len(data), b"").status_code == 409
+
+
+@pytest.mark.parametrize("at", ["before the hash", "after the hash"])
+def test_two_requests_may_find_an_upload_whole(
+    house: House, holder: Client, ciphertext: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """The slower one's hash, or its file, is of no use any more: no fault, and one receipt."""
+    period = {"before the hash": "2048", "after the hash": "2049"}[at]
+    location = holder.open_upload(ciphertext, DATASET, period)
+    identifier = location.rpartition("/")[2]
+    true_hash, slower = house.service.objects.__class__.sha256, [True]
+
+    def sha256(objects: Any, name: str) -> str:
+        if not slower or at == "before the hash":
+            digest = true_hash(objects, name)
+        if slower.pop() if slower else False:
+            with store.reading(house.service.engine) as session:
+                row = session.get(Delivery, identifier)
+            assert row is not None
+            actor = Actor(row.person, row.organisation, frozenset({"holder"}))
+            _finish_if_complete(house.service, actor, row)
+            assert holder.wait_delivery(identifier)["state"] == "accepted"
+            digest = digest if at == "before the hash" else true_hash(objects, name)
+        return digest
+
+    monkeypatch.setattr(house.service.objects.__class__, "sha256", sha256)
+    assert _patch(holder, location, 0, ciphertext.read_bytes()).status_code == 204
+    assert slower == []
+    assert house.ledger_kinds().count("upload.received") == len(
+        [row for row in house["auditor-1"].get("/deliveries") if row["receipt"]]
+    )
 
 
 def test_offsets_never_go_back(holder: Client, ciphertext: Path) -> None:
@@ -316,6 +399,13 @@ def test_tus_says_what_it_can(holder: Client) -> None:
     assert answer.headers["Tus-Extension"] == "creation,checksum"
 
 
+def _metadata(**changes: str) -> str:
+    pairs = {"dataset": DATASET, "period": "2043", "sha256": "0" * 64, **changes}
+    return ",".join(
+        f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in pairs.items()
+    )
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -324,25 +414,29 @@ def test_tus_says_what_it_can(holder: Client) -> None:
         ({"Upload-Metadata": "dataset %%%"}, 400),
         ({"Upload-Metadata": "dataset ZQ=="}, 400),
         ({"Upload-Length": str(2**50)}, 413),
+        ({"Upload-Length": "9" * 5000}, 400),
+        ({"Upload-Length": "0"}, 400),
+        ({"Upload-Metadata": "dataset \xe9"}, 400),
+        ({"Upload-Metadata": _metadata(period="banana")}, 400),
+        ({"Upload-Metadata": _metadata(period="85073003328")}, 400),
+        ({"Upload-Metadata": _metadata(period="\u0662\u0660\u0662\u0664")}, 400),
+        ({"Upload-Metadata": _metadata(sha256="not-a-hash")}, 400),
     ],
 )
 def test_a_badly_made_request_is_told_what_is_wrong(
     holder: Client, headers: dict[str, str], status: int
 ) -> None:
     """Each with a sentence that says what to do."""
-    metadata = ",".join(
-        f"{key} {base64.b64encode(value.encode()).decode()}"
-        for key, value in {"dataset": DATASET, "period": "2043", "sha256": "0" * 64}.items()
-    )
+    given = {
+        **TUS,
+        "Authorization": f"Bearer {holder.token()}",
+        "Upload-Length": "10",
+        "Upload-Metadata": _metadata(),
+        **headers,
+    }
     answer = httpx.post(
         holder.profile.server + "/uploads",
-        headers={
-            **TUS,
-            "Authorization": f"Bearer {holder.token()}",
-            "Upload-Length": "10",
-            "Upload-Metadata": metadata,
-            **headers,
-        },
+        headers={name: value.encode("latin-1") for name, value in given.items()},
     )
     assert answer.status_code == status
     assert answer.json()["next_step"]

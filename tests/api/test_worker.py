@@ -6,13 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
+from sqlalchemy.exc import OperationalError
 
 from api import jobs, store
+from api import worker as workers
 from api.client import Client
-from api.operations import deliveries, linkage, releases
+from api.objects import ObjectFault
+from api.operations import building, deliveries, linkage, releases
+from api.problems import Problem
 from api.store import Delivery, Job
 from api.worker import Worker
+from policies.access import Actor
 from tests.api.house import House
 
 DATASET = "employment-service"
@@ -93,6 +98,114 @@ def test_a_fault_that_stays_ends_the_job_and_says_so(
     assert still.ledger_kinds()[-1] == "delivery.rejected"
 
 
+def stored(house: House) -> list[str]:
+    """Names of the stored objects."""
+    return sorted(name for name, _ in house.service.objects.names())
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [OperationalError("", {}, Exception("database is locked")), ObjectFault("unreadable")],
+    ids=["database", "disk"],
+)
+def test_one_fault_of_the_store_rejects_nothing(
+    still: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    """A problem that is ours is tried again like any other fault."""
+    delivery, worker = sent(still, tmp_path), Worker(still.service)
+    with monkeypatch.context() as broken:
+        broken.setattr(deliveries, "record_intake", _raises(fault))
+        assert worker.step()
+    assert state(still, delivery) == "checking"
+    ready(still)
+    assert worker.step()
+    assert state(still, delivery) == "accepted"
+
+
+def test_a_job_that_kills_its_workers_is_given_up(still: House, tmp_path: Path) -> None:
+    """A process that dies tells nobody; its attempts are counted, and the delivery ends too."""
+    delivery, worker = sent(still, tmp_path), Worker(still.service)
+    with store.writing(still.service.engine) as session:
+        session.execute(update(Job).values(attempts=jobs.MOST_ATTEMPTS))
+    assert worker.step()
+    assert state(still, delivery) == "rejected"
+    (row,) = still["holder-vdab"].get("/jobs")
+    assert (row["state"], row["problem"]["status"]) == ("failed", 500)
+    assert not worker.step()
+    assert stored(still) == []
+
+
+def test_a_lease_lost_while_a_job_fails_does_not_end_the_worker(
+    still: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether it would be put back or ended: another has it, and the log holds no text."""
+    sent(still, tmp_path)
+    worker = Worker(still.service)
+    secret = "85.07.30-033.28"
+
+    errors = [RuntimeError(secret), Problem("damaged-delivery", secret, "")]
+
+    def lost(*_: Any) -> None:
+        with store.writing(still.service.engine) as session:
+            session.execute(update(Job).values(fence=Job.fence + 1))
+        raise errors.pop()
+
+    monkeypatch.setattr(deliveries, "take_in", lost)
+    while errors:
+        with store.writing(still.service.engine) as session:
+            session.execute(update(Job).values(state="queued", not_before=still.clock.now()))
+        with caplog.at_level(logging.WARNING):
+            assert worker.step()
+    assert "LeaseLost at jobs.py" in caplog.text
+    assert secret not in caplog.text
+    with store.reading(still.service.engine) as session:
+        row = session.scalars(select(Job)).one()
+        assert (row.state, row.problem) == ("running", None)
+
+
+def test_a_worker_outlives_a_store_that_is_away(
+    still: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it can't take now it takes a moment later."""
+    turns = iter([True, True, False])
+    monkeypatch.setattr(workers, "BEAT", 0.0)
+    monkeypatch.setattr(jobs, "waiting", _raises(OperationalError("", {}, Exception("locked"))))
+    with caplog.at_level(logging.WARNING):
+        Worker(still.service).run(lambda: next(turns))
+    assert caplog.text.count("OperationalError") == 2
+
+
+def test_what_is_rejected_leaves_no_ciphertext(
+    still: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A delivery that nobody can use isn't kept."""
+    delivery, worker = sent(still, tmp_path), Worker(still.service)
+    assert len(stored(still)) == 1
+    monkeypatch.setattr(deliveries, "take_in", _raises(Problem("damaged-delivery", "", "")))
+    assert worker.step()
+    assert state(still, delivery) == "rejected"
+    assert stored(still) == []
+
+
+def test_envelopes_that_cannot_be_sealed_are_told(
+    still: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for a cleared release hears that nothing comes, and why."""
+    told: list[tuple[str, str]] = []
+
+    def failed(_work: Any, release: str, problem: Problem) -> None:
+        told.append((release, problem.type))
+
+    monkeypatch.setattr(building, "seal_envelopes", _raises(Problem("permit-not-in-force", "", "")))
+    monkeypatch.setattr(releases, "envelopes_failed", failed)
+    actor = Actor("statistician-2", "office", frozenset())
+    with store.writing(still.service.engine) as session:
+        arguments = {"release": "release-1"}
+        jobs.enqueue(session, "envelopes", "release", arguments, actor, still.clock.now())
+    assert Worker(still.service).step()
+    assert told == [("release-1", "permit-not-in-force")]
+
+
 def test_what_another_worker_took_over_does_not_count_twice(
     still: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,12 +236,12 @@ def test_an_intake_that_was_done_is_not_done_again(still: House, tmp_path: Path)
     """A repeated job finds its work done, and ends."""
     delivery, worker = sent(still, tmp_path), Worker(still.service)
     assert worker.step()
-    objects = sorted(name for name, _ in still.service.objects.names())
+    objects = stored(still)
     with store.writing(still.service.engine) as session:
         session.execute(update(Job).values(state="queued", leased_until=None))
     assert worker.step()
     assert state(still, delivery) == "accepted"
-    assert sorted(name for name, _ in still.service.objects.names()) == objects
+    assert stored(still) == objects
     with store.reading(still.service.engine) as session:
         row = session.get(Delivery, delivery)
         assert row is not None
@@ -165,7 +278,7 @@ def test_a_delivery_is_admitted_once(still: House, tmp_path: Path) -> None:
     tools = (service.engine, service.vault, service.objects)
     now = still.clock.now()
     assert linkage.admit(*tools, permit, first, now, lambda *_: None) is None
-    assert releases.build(*tools, _any_release(still), now, lambda *_: None) is None
+    assert building.build(*tools, _any_release(still), now, lambda *_: None) is None
 
 
 def _any_release(house: House) -> str:

@@ -74,6 +74,28 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
+        "reason",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("about", sa.String(length=63), nullable=False),
+        sa.Column("text", sa.String(length=2000), nullable=False),
+        sa.Column("salt", sa.String(length=64), nullable=False),
+        sa.Column("person", sa.String(length=63), nullable=False),
+        sa.Column("given_at", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("reason", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_reason_about"), ["about"], unique=False)
+
+    op.create_table(
+        "refused_request",
+        sa.Column("hour", sa.String(length=13), nullable=False),
+        sa.Column("person", sa.String(length=63), nullable=False),
+        sa.Column("route", sa.String(length=120), nullable=False),
+        sa.Column("type", sa.String(length=63), nullable=False),
+        sa.Column("count", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("hour", "person", "route", "type"),
+    )
+    op.create_table(
         "stored_object",
         sa.Column("name", sa.String(length=32), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
@@ -154,6 +176,7 @@ def upgrade() -> None:
         sa.Column("identifiers", sa.String(length=32), nullable=True),
         sa.Column("payload", sa.String(length=32), nullable=True),
         sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("moved_at", sa.DateTime(), nullable=False),
         sa.ForeignKeyConstraint(
             ["dataset"],
             ["dataset.id"],
@@ -337,6 +360,11 @@ def downgrade() -> None:
     op.drop_table("used_assertion")
     op.drop_table("stranger")
     op.drop_table("stored_object")
+    op.drop_table("refused_request")
+    with op.batch_alter_table("reason", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_reason_about"))
+
+    op.drop_table("reason")
     op.drop_table("project")
     op.drop_table("organisation")
     with op.batch_alter_table("job", schema=None) as batch_op:
