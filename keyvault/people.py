@@ -60,7 +60,7 @@ def read_enrolment(document: Mapping[str, Any]) -> Person:
     if "researcher" in roles and _INSIDERS & set(roles):
         raise EnrolmentError(
             "A researcher can't also be statistician, administrator, director, DPO or auditor: who "
-            "receives research files has no hand in making them, and no sight of what they withhold."
+            "receives research files neither makes them nor sees what they withhold."
         )
     signing_key, authentication_key = (document[name] for name in _KEYS)
     try:

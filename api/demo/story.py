@@ -264,7 +264,8 @@ class Story:
     def _permit(self, cast: Cast) -> str:
         document = self.application(cast, "neet", "researcher-1")
         exact = json.loads(json.dumps(document))
-        exact["datasets"][0]["variables"][0]["rule"][0]["age_class"]["breaks"] = list(range(15, 31))
+        for dataset in exact["datasets"][:2]:
+            dataset["variables"][0]["rule"][0]["age_class"]["breaks"] = list(range(15, 31))
         self.refused(
             "asking for age in single years, finer than the minimum",
             lambda: self.apply(cast, "researcher-1", exact),

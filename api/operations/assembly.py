@@ -17,7 +17,6 @@ from policies.coarsening import NOT_IN_SOURCE, Rule
 from policies.permits import PermittedDataset, Terms
 
 SUBJECT = "subject"
-EMPTY = pa.array([], pa.binary(16))
 
 
 @dataclass(frozen=True)

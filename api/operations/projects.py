@@ -1,15 +1,19 @@
 """Applications and permits: what was asked, what people decided, what the vault sealed."""
 
+import hashlib
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
+import pyrage
 from sqlalchemy import select
 
 from api.operations import ABSENT_THING, Work, found, new_id
 from api.problems import Problem, refuse
-from api.store import Application, Dataset, Project
+from api.store import Application, Dataset, Project, Reason
 from keyvault.errors import PermitAbsentError
 from linkage import datasets
+from linkage.engine import FIELDS
 from policies import access, applications, coarsening, permits
 from policies.access import Thing
 from policies.applications import Command
@@ -55,8 +59,8 @@ def _step(
 def draft(work: Work, document: dict[str, Any]) -> Application:
     """Start a request. What it asks for may be incomplete until it is submitted."""
     work.demand("application.create")
-    project = document.get("project")
-    if not isinstance(project, str) or not project:
+    project = str(document.get("project"))
+    if not permits.is_slug(document.get("project")):
         raise Problem(
             "incomplete",
             "An application names its project.",
@@ -88,6 +92,12 @@ def draft(work: Work, document: dict[str, Any]) -> Application:
 def edit(work: Work, identifier: str, document: dict[str, Any]) -> Application:
     """Replace a draft's text."""
     row, _ = _step(work, identifier, "application.edit", Command("edit", permits.plain(document)))
+    if row.document["project"] != row.project:
+        raise Problem(
+            "incomplete",
+            "A request stays within the project it was drafted for.",
+            "Draft a new one for another project.",
+        )
     work.note("application.edited", application=row.id, sha256=permits.sha256(row.document))
     return row
 
@@ -107,49 +117,93 @@ def submit(work: Work, identifier: str) -> Application:
     return row
 
 
+SHARED_TYPES = frozenset({"birth_date", "sex", "municipality", "postcode"})
+"""Types that neighbours and registers know, whatever role a holder gave them."""
+
+
 def _check_terms(work: Work, asked: permits.Application) -> None:
-    """Everything asked for exists, and nothing is finer than may ever leave (S05, S09–S11)."""
+    """Everything asked for exists, is tested, and is as coarse as it must be (S05, S09–S11)."""
+    if unknown := set(asked.linkage_keys) - {*FIELDS, "conversion"}:
+        raise Problem(
+            "incomplete",
+            f"These are no linkage keys: {', '.join(sorted(unknown))}.",
+            f"Choose from {', '.join((*FIELDS, 'conversion'))}.",
+        )
+    for recipient in asked.recipients:
+        try:
+            pyrage.x25519.Recipient.from_str(recipient.age_recipient)
+        except pyrage.RecipientError:
+            raise Problem(
+                "incomplete",
+                f"The age recipient of {recipient.person} has a typing error in it.",
+                "Copy it from the identity's file; `schakel identity` makes a new one.",
+            ) from None
     for entry in asked.datasets:
-        row = work.session.get(Dataset, entry.id)
-        if row is None:
+        _check_dataset(work, asked, entry)
+
+
+def _check_dataset(work: Work, asked: permits.Application, entry: permits.PermittedDataset) -> None:
+    row = work.session.get(Dataset, entry.id)
+    declared = datasets.Dataset.from_mapping(row.declaration) if row else None
+    if declared is None or declared.kind != "extract":
+        raise Problem(
+            "unknown-dataset",
+            f"There is no dataset {entry.id} to be asked for.",
+            "`schakel dataset list` shows what there is.",
+        )
+    references = {reference.name: reference.unit_type for reference in declared.references}
+    if unknown := set(entry.references) - set(references):
+        raise Problem(
+            "unknown-dataset",
+            f"Dataset {entry.id} has no reference {', '.join(sorted(unknown))}.",
+            f"`schakel dataset show {entry.id}` lists its references.",
+        )
+    if references.get(asked.universe.reference) != asked.unit_type:
+        raise Problem(
+            "unknown-dataset",
+            f"Dataset {entry.id} names no {asked.unit_type} as {asked.universe.reference}.",
+            "Units, and the rows about them, are found by one reference in every dataset.",
+        )
+    _check_variables(asked, entry, declared)
+
+
+def _check_variables(
+    asked: permits.Application, entry: permits.PermittedDataset, declared: datasets.Dataset
+) -> None:
+    origins = {variable.name: variable for variable in declared.variables}
+    for variable in entry.variables:
+        where = f"{variable.name} of {entry.id}"
+        origin = origins.get(variable.name)
+        if origin is None:
             raise Problem(
                 "unknown-dataset",
-                f"There is no dataset {entry.id}.",
-                "`schakel dataset list` shows what there is.",
+                f"Dataset {entry.id} has no variable {variable.name}.",
+                f"`schakel dataset show {entry.id}` lists its variables.",
             )
-        declared = datasets.Dataset.from_mapping(row.declaration)
-        types = {variable.name: variable for variable in declared.variables}
-        for reference in entry.references:
-            if reference not in {known.name for known in declared.references}:
-                raise Problem(
-                    "unknown-dataset",
-                    f"Dataset {entry.id} has no reference {reference}.",
-                    f"`schakel dataset show {entry.id}` lists its references.",
-                )
-        for variable in entry.variables:
-            if variable.name not in types:
-                raise Problem(
-                    "unknown-dataset",
-                    f"Dataset {entry.id} has no variable {variable.name}.",
-                    f"`schakel dataset show {entry.id}` lists its variables.",
-                )
-            try:
-                rule = coarsening.parse_rule(variable.rule)
-                for period in entry.periods:
-                    rule.resolve(period)
-            except coarsening.RuleError as fault:
-                raise Problem(
-                    "incomplete",
-                    f"The rule for {variable.name} of {entry.id}: {fault}",
-                    "Correct the rule; README.md of policies lists the rules.",
-                ) from None
-            too_fine = coarsening.fault_against_minimum(types[variable.name].type, rule)
-            if too_fine is not None:
-                raise Problem(
-                    "finer-than-minimum",
-                    f"{variable.name} of {entry.id}: {too_fine}",
-                    "Ask for a coarser value; no permit goes below the minimum.",
-                )
+        try:
+            rule = coarsening.parse_rule(variable.rule)
+            for period in entry.periods:
+                rule.resolve(period)
+        except coarsening.RuleError as fault:
+            raise Problem(
+                "incomplete",
+                f"The rule for {where}: {fault}",
+                "Correct the rule; README.md of policies lists the rules.",
+            ) from None
+        too_fine = coarsening.fault_against_minimum(origin.type, rule)
+        if too_fine is not None or origin.role == "identifier":
+            raise Problem(
+                "finer-than-minimum",
+                f"{where}: {too_fine or 'its holder calls it an identifier, so it never leaves.'}",
+                "Ask for a coarser value; no permit goes below the minimum.",
+            )
+        known = origin.role == "quasi-identifier" or origin.type in SHARED_TYPES
+        if known and variable.as_ not in asked.join.keys:
+            raise Problem(
+                "incomplete",
+                f"{where} is something an intruder may know, and it would leave untested.",
+                "Make it a key: name it under join.keys and scenario.known.",
+            )
 
 
 def withdraw(work: Work, identifier: str) -> Application:
@@ -163,7 +217,7 @@ def advise(
     work: Work, identifier: str, document: dict[str, Any], signature: dict[str, Any]
 ) -> Application:
     """The data protection officer's advice, signed by them (row S26)."""
-    _signed_by_actor(work, document, signature)
+    signed_by_actor(work, document, signature)
     row, _ = _step(work, identifier, "application.advise", Command("advise", document))
     row.advice = {"document": document, "signature": signature}
     work.note(
@@ -179,7 +233,7 @@ def decide(
     work: Work, identifier: str, document: dict[str, Any], signature: dict[str, Any]
 ) -> Application:
     """The director's decision; an approval makes the vault seal the permit (rows S26, S33)."""
-    _signed_by_actor(work, document, signature)
+    signed_by_actor(work, document, signature)
     approving = document.get("decision") == "approved"
     row, _ = _step(
         work,
@@ -198,7 +252,8 @@ def decide(
     return row
 
 
-def _signed_by_actor(work: Work, document: dict[str, Any], signature: dict[str, Any]) -> None:
+def signed_by_actor(work: Work, document: dict[str, Any], signature: dict[str, Any]) -> None:
+    """The signature holds, and is the actor's own."""
     signer = work.vault.verify(work.session.connection(), document, signature)
     if signer.id != work.actor.person or document.get("by") != work.actor.person:
         raise Problem(
@@ -216,7 +271,7 @@ def _seal_permit(work: Work, row: Application) -> str:
         "version": 1,
         "id": new_id("permit"),
         "application": row.id,
-        "scope": row.project,
+        "scope": asked.project,
         "kind": "pseudonymised",
         "conditions": [],
     }
@@ -292,6 +347,7 @@ def permit(work: Work, identifier: str) -> dict[str, Any]:
         "state": sealed.state,
         "permit": sealed.permit.document(),
         "signature": sealed.signature,
+        "reasons": reasons(work, identifier),
     }
 
 
@@ -299,8 +355,35 @@ def suspend(work: Work, identifier: str, reason: str) -> dict[str, Any]:
     """Stop everything under a permit, at once."""
     _demand_permit(work, identifier, "permit.suspend")
     work.vault.suspend(work.session.connection(), identifier, now=work.now, actor=work.actor.person)
-    work.note("permit.reason", permit=identifier, sha256=permits.sha256({"reason": reason}))
+    keep_reason(work, identifier, reason)
     return permit(work, identifier)
+
+
+def keep_reason(work: Work, about: str, text: str) -> None:
+    """Keep why something was stopped where it can be erased, and a commitment to it for ever."""
+    salt = secrets.token_hex(32)
+    reason = Reason(
+        id=new_id("reason"),
+        about=about,
+        text=text,
+        salt=salt,
+        person=work.actor.person,
+        given_at=work.now,
+    )
+    work.session.add(reason)
+    commitment = hashlib.sha256(f"{salt}{text}".encode()).hexdigest()
+    work.note("reason.given", reason=reason.id, about=about, commitment=commitment)
+
+
+def reasons(work: Work, about: str) -> list[dict[str, Any]]:
+    """The reasons that were given for stopping something, oldest first."""
+    rows = work.session.scalars(
+        select(Reason).where(Reason.about == about).order_by(Reason.given_at)
+    )
+    return [
+        {"text": row.text, "person": row.person, "given_at": row.given_at.isoformat()}
+        for row in rows
+    ]
 
 
 def resume(work: Work, identifier: str) -> dict[str, Any]:

@@ -418,6 +418,15 @@ def _changed(document: dict[str, Any], *path: Any, value: Any) -> dict[str, Any]
 
 
 RULE = ("datasets", 0, "variables", 0, "rule")
+PLACE = ("datasets", 0, "variables", 1, "rule")
+
+
+def _asking(document: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    """The document with one place changed; a key's rule is changed in both its datasets."""
+    document = _changed(document, *path, value=value)
+    if path[: len(RULE)] in (RULE, PLACE):
+        document = _changed(document, "datasets", 1, *path[2:], value=value)
+    return document
 
 
 @pytest.mark.parametrize(
@@ -425,11 +434,7 @@ RULE = ("datasets", 0, "variables", 0, "rule")
     [
         ((*RULE, 0, "age_class", "breaks"), [15, 16, 17], "finer-than-minimum"),
         (RULE, [{"keep": {}}], "finer-than-minimum"),
-        (
-            ("datasets", 0, "variables", 1, "rule"),
-            [{"geography": {"level": "municipality"}}],
-            "finer-than-minimum",
-        ),
+        (PLACE, [{"geography": {"level": "municipality"}}], "finer-than-minimum"),
         (("datasets", 0, "variables", 0, "name"), "insz", "finer-than-minimum"),
         (("datasets", 2, "variables", 1, "rule"), [{"round": {"to": 1}}], "finer-than-minimum"),
         (("datasets", 0, "variables", 0, "name"), "shoe_size", "unknown-dataset"),
@@ -439,6 +444,22 @@ RULE = ("datasets", 0, "variables", 0, "rule")
         (("necessity",), "", "incomplete"),
         (("valid_until",), "2001-01-01", "incomplete"),
         (("recipients", 0, "age_recipient"), "age1nonsense", "incomplete"),
+        (("recipients", 0, "age_recipient"), "age1" + "q" * 58, "incomplete"),
+        (("linkage_keys",), ["national_number", "shoe_size"], "incomplete"),
+        (("universe", "reference"), "mother", "unknown-dataset"),
+        (("unit_type",), "enterprise", "unknown-dataset"),
+        (("datasets", 2, "variables", 1, "name"), "sexe", "incomplete"),
+        (("datasets", 2, "variables", 1), {"name": "sexe", "rule": [{"keep": {}}]}, "incomplete"),
+        (
+            ("datasets", 2, "variables", 1),
+            {"name": "entreprise", "rule": [{"keep": {}}]},
+            "finer-than-minimum",
+        ),
+        (
+            ("datasets", 2),
+            {"id": "conversions", "periods": ["2024"], "variables": []},
+            "unknown-dataset",
+        ),
     ],
     ids=lambda item: str(item)[:40],
 )
@@ -447,7 +468,7 @@ def test_a_request_that_asks_too_much_or_says_too_little_stays_a_draft(
 ) -> None:
     """S01, S02, S05, S07, S09–S11: refused at submission, with what to do about it."""
     client = delivered["researcher-1"]
-    document = _changed(delivered.application("asking-too-much"), *path, value=value)
+    document = _asking(delivered.application("asking-too-much"), path, value)
     identifier = _drafted(client, document)
     refusal = refusal_of(lambda: client.post(f"/applications/{identifier}/submit"))
     assert refusal.type == kind
@@ -464,6 +485,97 @@ def test_a_draft_can_be_mended_and_handed_in(delivered: House) -> None:
     assert client.post(f"/applications/{identifier}/submit")["state"] == "submitted"
     later = refusal_of(lambda: client.call("PUT", f"/applications/{identifier}", good))
     assert later.type == "wrong-state"
+
+
+def test_a_draft_stays_in_its_project(delivered: House) -> None:
+    """Edited into somebody else's project, it would have been built in theirs."""
+    client = delivered["researcher-2"]
+    identifier = _drafted(client, delivered.application("my-own", "researcher-2"))
+    other = delivered.application("neet", "researcher-2")
+    refusal = refusal_of(lambda: client.call("PUT", f"/applications/{identifier}", other))
+    assert refusal.type == "incomplete"
+    assert client.get(f"/applications/{identifier}")["document"]["project"] == "my-own"
+
+
+@pytest.mark.parametrize("name", ["", "A project", "../x", "a" * 100, 7])
+def test_a_project_has_a_name_that_can_stand_anywhere(delivered: House, name: Any) -> None:
+    """It goes into ids and the ledger: small letters, digits and hyphens."""
+    document = {**delivered.application("x"), "project": name}
+    refusal = refusal_of(lambda: delivered["researcher-1"].post("/applications", document))
+    assert refusal.type == "incomplete"
+
+
+def test_why_something_was_stopped_is_kept_and_only_promised_in_the_ledger(
+    delivered: House,
+) -> None:
+    """The text can be erased; the ledger holds a salted commitment, so that it can't be guessed."""
+    permit = delivered.granted("stopped")
+    delivered["dpo-1"].post(f"/permits/{permit}/suspend", {"reason": "a breach is looked into"})
+    shown = delivered["director-1"].get(f"/permits/{permit}")
+    assert [reason["text"] for reason in shown["reasons"]] == ["a breach is looked into"]
+    entries = delivered["auditor-1"].get("/ledger?most=10000")["entries"]
+    assert "breach" not in json.dumps(entries)
+    assert "reason.given" in delivered.ledger_kinds()
+
+
+def test_a_permit_suspended_between_clearing_and_sealing_is_sealed_when_resumed(
+    delivered: House,
+) -> None:
+    """Cleared and never sealed would be cleared for ever and received by nobody."""
+    permit = delivered.granted("interrupted")
+    built = delivered.built(permit)
+    delivered.working = False
+    signed = delivered.sign(
+        "statistician-2", "clearance", release=built["id"], manifest_sha256=built["manifest_sha256"]
+    )
+    delivered["statistician-2"].post(f"/releases/{built['id']}/clearance", signed)
+    delivered["dpo-1"].post(f"/permits/{permit}/suspend", {"reason": "wait"})
+    delivered.working = True
+    stuck = delivered["statistician-2"].wait_release(built["id"])
+    assert stuck["refusal"]["type"].endswith("permit-not-in-force")
+    delivered["director-1"].post(f"/permits/{permit}/resume")
+    delivered["statistician-2"].wait_release(built["id"])
+    assert delivered.package(built["id"]).pseudonyms()
+
+
+def test_choosing_units_by_a_key_gives_no_withheld_value_back(delivered: House) -> None:
+    """Whoever's area was withheld isn't found by asking area by area."""
+    document = delivered.story.application(delivered, "area-by-area", "researcher-1")
+    document["thresholds"] = {"k": 5, "suppression": 0.5}
+    permit = delivered.story.granted(delivered, "researcher-1", document)
+    first = delivered.cleared(permit)
+    shown = delivered.package(first["id"]).table("units").to_pandas()
+    hidden = set(shown.loc[shown["arrondissement"] == "_suppressed", "unit"])
+    assert hidden
+    for area in shown["arrondissement"].value_counts().index[:4]:
+        if area.startswith("_"):
+            continue
+        built = delivered.built(permit, only={"arrondissement": [area]})
+        if built["state"] == "built":
+            delivered.story.clear(delivered, built)
+            again = delivered.package(built["id"]).table("units").to_pandas()
+            assert not hidden & set(again["unit"])
+            assert not again["arrondissement"].str.startswith("_").any()
+
+
+def test_members_see_figures_of_what_was_cleared_only(delivered: House, permit: str) -> None:
+    """Before a second person has looked, figures are the office's."""
+    built = delivered.built(permit)
+    seen = delivered["researcher-1"].get(f"/releases/{built['id']}")
+    assert (seen["summary"], seen["report"]) == (None, {})
+    assert delivered["statistician-2"].get(f"/releases/{built['id']}")["summary"]["k"] == 5
+
+
+def test_a_job_tells_no_cells(delivered: House) -> None:
+    """Jobs are read by more people than releases are."""
+    document = delivered.story.application(delivered, "told-by-jobs", "researcher-1")
+    document["thresholds"] = {"k": 5, "suppression": 0.0}
+    permit = delivered.story.granted(delivered, "researcher-1", document)
+    refused = delivered.built(permit)
+    smallest = refused["refusal"]["assessment"]["alone"]["examples"][0]["labels"]
+    jobs = [job for job in delivered["admin-1"].get("/jobs") if job["problem"]]
+    assert jobs
+    assert smallest["arrondissement"] not in json.dumps(jobs)
 
 
 def test_a_project_is_its_applicants(delivered: House, permit: str) -> None:

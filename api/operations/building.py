@@ -1,0 +1,459 @@
+"""Building a release: a worker's work, with the release role's key.
+
+It opens payload and links, and never sees a name or a number. What doesn't pass is a `Problem`,
+and nothing of it is kept. The transactions in here are short: reading what goes in, and asking the
+vault for pseudonyms, which it writes down. Everything is computed outside of them.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyrage
+import rfc8785
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from api.objects import Objects
+from api.operations import Stored, assembly, found
+from api.operations.assembly import Rows, Source
+from api.operations.deliveries import Progress, sealed_object
+from api.operations.linkage import open_object
+from api.problems import Problem
+from api.store import Admission, Application, Dataset, Delivery, Release, reading, writing
+from keyvault.keyring import RoleKeys, stored_key
+from keyvault.sealing import open_bytes, seal_bytes, write_table
+from keyvault.vault import Vault
+from linkage.datasets import Dataset as Declaration
+from policies import PolicyError, coarsening, cumulative, scanner
+from policies import releases as packages
+from policies.cumulative import Assessment, Displayed, Suppression
+from policies.permits import UNITS, Permit
+
+
+@dataclass(frozen=True)
+class Built:
+    """A package before anything of it is recorded."""
+
+    package: Stored
+    profile: Stored
+    manifest_sha256: str
+    report: dict[str, Any]
+    history: list[str]
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """What goes into a release, opened with the release role's key."""
+
+    release: Release
+    permit: Permit
+    title: str
+    sources: list[Source]
+    earlier: list[str]
+    history: list[Displayed]
+
+
+def build(
+    engine: Engine,
+    vault: Vault,
+    objects: Objects,
+    identifier: str,
+    now: datetime,
+    progress: Progress,
+) -> Built | None:
+    """Join, coarsen, test and pack one release; None when it isn't being built any more."""
+    progress("open", 0.1)
+    opened = _open(engine, vault, objects, identifier, now)
+    if opened is None:
+        return None
+    _refuse_too_fine(opened.sources)
+    try:
+        progress("join, coarsen and test", 0.3)
+        tested = _tested(opened)
+        inside = tested.displayed.table["unit"].combine_chunks()
+        rows = {
+            source.permitted.id: assembly.dataset_rows(source, opened.permit, inside)
+            for source in opened.sources
+        }
+        progress("pseudonymise", 0.6)
+        tables = _pseudonymised(engine, vault, opened, tested.displayed, rows, now)
+        _refuse_identifiers(tables)
+        progress("pack", 0.8)
+        report = packages.report(
+            unit_type=opened.permit.unit_type,
+            scenario=opened.permit.scenario,
+            suppression=tested,
+            findings={},
+        )
+        files = _packed(opened, tables, report)
+    except PolicyError as fault:
+        raise Problem(
+            "unmappable", str(fault), "The holder corrects its extract, or the permit its rule."
+        ) from None
+    package, profile = _sealed(engine, vault, objects, identifier, files, tested.displayed)
+    return Built(
+        package=package,
+        profile=profile,
+        manifest_sha256=hashlib.sha256(files[packages.MANIFEST]).hexdigest(),
+        report={
+            "summary": _summary(report, rows),
+            "disclosure": report,
+            "before": tested.before.to_doc(),
+        },
+        history=opened.earlier,
+    )
+
+
+# -- what goes in ----------------------------------------------------------------------------------
+
+
+def _open(
+    engine: Engine, vault: Vault, objects: Objects, identifier: str, now: datetime
+) -> _Opened | None:
+    role = vault.role("release")
+    with reading(engine) as session:
+        release: Release = found(session.get(Release, identifier))
+        if release.state != "building":
+            return None
+        permit = vault.permit(session.connection(), release.permit, "release", now=now)
+        application: Application = found(session.get(Application, permit.application))
+        earlier = received(session, permit.project)
+        return _Opened(
+            release=release,
+            permit=permit,
+            title=application.document["title"],
+            sources=[
+                _source(session, objects, role, permit, name, release.request["period"])
+                for name in release.request["datasets"]
+            ],
+            earlier=[row.id for row in earlier],
+            history=[_displayed(session, objects, role, row) for row in earlier],
+        )
+
+
+def accepted_delivery(session: Session, dataset: str, period: str) -> Delivery:
+    """The delivery that counts for a dataset and period; a Problem when there is none."""
+    delivery = session.scalar(
+        select(Delivery).where(
+            Delivery.dataset == dataset, Delivery.period == period, Delivery.state == "accepted"
+        )
+    )
+    if delivery is None:
+        raise Problem(
+            "nothing-delivered",
+            f"No accepted delivery of {dataset} for {period} is here.",
+            "Ask its holder to upload it, or leave the dataset out.",
+        )
+    return delivery
+
+
+def received(session: Session, project: str) -> list[Release]:
+    """What a project has received: everything that was ever cleared for it."""
+    return list(
+        session.scalars(
+            select(Release)
+            .where(Release.project == project, Release.cleared_at.is_not(None))
+            .order_by(Release.cleared_at, Release.id)
+        )
+    )
+
+
+def _source(
+    session: Session, objects: Objects, role: RoleKeys, permit: Permit, name: str, period: str
+) -> Source:
+    delivery = accepted_delivery(session, name, period)
+    declared = Declaration.from_mapping(found(session.get(Dataset, name)).declaration)
+    admission: Admission = found(
+        session.scalar(
+            select(Admission).where(
+                Admission.scope == permit.scope, Admission.delivery == delivery.id
+            )
+        )
+    )
+    payload = open_object(
+        session, objects, role, found(delivery.payload), f"payload|{delivery.id}|1"
+    )
+    links = open_object(
+        session, objects, role, admission.links, f"links|{permit.scope}|{delivery.id}"
+    )
+    return Source.of(declared, found(permit.dataset(name)), period, payload, links)
+
+
+def _displayed(session: Session, objects: Objects, role: RoleKeys, release: Release) -> Displayed:
+    return Displayed.from_table(
+        open_object(session, objects, role, found(release.profile), f"profile|{release.id}|1")
+    )
+
+
+def _refuse_too_fine(sources: Sequence[Source]) -> None:
+    """Asked when the permit was applied for; asked again because the minimum may have risen."""
+    for source in sources:
+        types = {variable.name: variable.type for variable in source.declared.variables}
+        for variable in source.permitted.variables:
+            too_fine = coarsening.fault_against_minimum(
+                types[variable.name], source.rules[variable.as_]
+            )
+            if too_fine is not None:
+                raise Problem(
+                    "finer-than-minimum",
+                    f"{variable.name} of {source.permitted.id}: {too_fine}",
+                    "The project asks for a coarser value in an amendment.",
+                )
+
+
+# -- the test --------------------------------------------------------------------------------------
+
+
+def _tested(opened: _Opened) -> Suppression:
+    """What may be shown of the keys, and the figures of the test; a Problem when nothing may.
+
+    `only` chooses units by a key's value, and so shows that value of each of them: nothing can be
+    suppressed then, and whoever's value was withheld before for the same moment isn't chosen.
+    """
+    release, permit = opened.release, opened.permit
+    only, period = release.request["only"], release.request["period"]
+    units = assembly.key_table(opened.sources, permit, release.request["universe"])
+    units = units.rename_columns(["unit", *permit.join.keys])
+    for key in only:
+        hidden = cumulative.withheld(opened.history, period, key)
+        units = units.filter(pc.invert(pc.is_in(units["unit"], value_set=hidden)))
+    units = assembly.restrict(units, only)
+    if units.num_rows == 0:
+        raise Problem(
+            "disclosure",
+            "No unit is in the universe asked for.",
+            "Check the values that units were chosen by.",
+        )
+    rules = {
+        key: rule
+        for source in opened.sources
+        for key, rule in source.rules.items()
+        if key in permit.join.keys
+    }
+    k, scenario = permit.thresholds.k, permit.scenario
+    current = Displayed.under(release.id, period, units, rules, scenario, k)
+    limit = permit.thresholds.suppression if release.request["suppress"] and not only else 0.0
+    outcome = cumulative.suppress(opened.history, current, scenario, k, limit)
+    if not outcome.allowed:
+        raise _stands_out(outcome)
+    return outcome
+
+
+def _stands_out(outcome: Suppression) -> Problem:
+    """A refusal in two versions: cells that nobody released are for the office's eyes alone."""
+    return Problem(
+        "disclosure",
+        _without_cells(outcome.before),
+        "Ask for a larger universe or coarser keys, or for suppression where it is allowed.",
+        {"only_together": outcome.before.fails_only_together},
+        {"detail": outcome.reason(), "assessment": outcome.before.to_doc()},
+    )
+
+
+def _without_cells(assessment: Assessment) -> str:
+    """Why a release is refused, for those who may not see the cells: nobody released them."""
+    together = assessment.failing_together
+    return (
+        f"{assessment.failing_alone} combinations of known values have fewer than {assessment.k} "
+        f"units in this release alone, and {together} together with what the project received. "
+        "The office sees which, and can tell what would mend it."
+    )
+
+
+def _refuse_identifiers(tables: Mapping[str, pa.Table]) -> None:
+    """S07: nothing that looks like an identifier leaves, whatever a column is called."""
+    findings = [
+        f"{finding.count} × {finding.kind} in {name}.{finding.column}"
+        for name, table in tables.items()
+        for finding in scanner.scan(table)
+    ]
+    if findings:
+        raise Problem(
+            "identifiers-found",
+            f"Values that look like identifiers were found: {'; '.join(findings)}.",
+            "Leave these columns out, or have the holder clean them.",
+        )
+
+
+# -- what comes out --------------------------------------------------------------------------------
+
+
+def _pseudonymised(
+    engine: Engine,
+    vault: Vault,
+    opened: _Opened,
+    shown: Displayed,
+    rows: Mapping[str, Rows],
+    now: datetime,
+) -> dict[str, pa.Table]:
+    """The tables as they leave: pseudonyms of this project in place of subjects."""
+    permit, own_units = opened.permit, shown.table["unit"].combine_chunks()
+    named: dict[str, list[Any]] = {permit.unit_type: [own_units]}
+    for source in opened.sources:
+        for reference, subjects in rows[source.permitted.id].subjects.items():
+            named.setdefault(source.unit_type(reference), []).append(subjects.drop_null())
+    spoken: dict[str, tuple[Any, Any]] = {}
+    with writing(engine) as session:
+        for kind, pieces in named.items():
+            subjects = pc.unique(pa.chunked_array(pieces, pa.binary(16)).combine_chunks())
+            names = vault.pseudonyms(
+                session.connection(),
+                permit.id,
+                kind,
+                subjects,
+                now=now,
+                actor=opened.release.builder,
+            )
+            spoken[kind] = (subjects, names)
+
+    def of(kind: str, subjects: Any) -> Any:
+        known, names = spoken[kind]
+        return names.take(pc.index_in(subjects, value_set=known))
+
+    tables = {UNITS: shown.table.set_column(0, "unit", of(permit.unit_type, own_units))}
+    reference = permit.universe.reference
+    for source in opened.sources:
+        part = rows[source.permitted.id]
+        columns: dict[str, Any] = {"unit": of(permit.unit_type, part.subjects[reference])}
+        for name in source.permitted.references:
+            if name != reference:
+                pseudonyms = of(source.unit_type(name), part.subjects[name])
+                columns |= coarsening.shown(name, pseudonyms)
+        tables[source.permitted.id] = pa.table({**columns, **part.columns})
+    return tables
+
+
+UNIT_TITLE = {
+    "nl": "Pseudoniem, alleen geldig in dit project",
+    "fr": "Pseudonyme, valable dans ce projet seulement",
+    "de": "Pseudonym, nur in diesem Projekt gültig",
+    "en": "Pseudonym, valid in this project only",
+}
+
+
+def _columns(source: Source, table: str, names: Sequence[str]) -> Iterator[packages.Variable]:
+    """The dictionary's entries for a dataset's variables that stand in a table."""
+    declared = {variable.name: variable for variable in source.declared.variables}
+    for variable in source.permitted.variables:
+        if variable.as_ in names:
+            origin = declared[variable.name]
+            yield packages.Variable(
+                table=table,
+                name=variable.as_,
+                title=origin.title,
+                semantic_type=origin.type,
+                dataset=source.permitted.id,
+                source=variable.name,
+                rule=source.rules[variable.as_],
+                codes=origin.codes or {},
+            )
+
+
+def _variables(
+    sources: Sequence[Source], permit: Permit, universe: Sequence[str]
+) -> list[packages.Variable]:
+    """What each column of each table is, for the data dictionary."""
+    own = packages.Variable(UNITS, "unit", UNIT_TITLE, permit.unit_type)
+    entries = {(UNITS, "unit"): own}
+    for source in sources:
+        name = source.permitted.id
+        if name in universe:  # the first dataset of the universe that has a key describes it
+            for variable in _columns(source, UNITS, permit.join.keys):
+                entries.setdefault((UNITS, variable.name), variable)
+        entries[name, "unit"] = packages.Variable(name, "unit", UNIT_TITLE, permit.unit_type)
+        for reference in source.permitted.references:
+            if reference != permit.universe.reference:
+                title = {language: f"{text} ({reference})" for language, text in UNIT_TITLE.items()}
+                entries[name, reference] = packages.Variable(
+                    name, reference, title, source.unit_type(reference)
+                )
+        others = [name for name in source.rules if name not in permit.join.keys]
+        for variable in _columns(source, name, others):
+            entries[name, variable.name] = variable
+    return list(entries.values())
+
+
+def _packed(
+    opened: _Opened, tables: dict[str, pa.Table], report: dict[str, Any]
+) -> dict[str, bytes]:
+    request = opened.release.request
+    return packages.package(
+        permit=opened.permit.id,
+        project=opened.permit.project,
+        period=request["period"],
+        title=dict.fromkeys(coarsening.LANGUAGES, opened.title),
+        tables=tables,
+        variables=_variables(opened.sources, opened.permit, request["universe"]),
+        report=report,
+    )
+
+
+def _sealed(
+    engine: Engine,
+    vault: Vault,
+    objects: Objects,
+    identifier: str,
+    files: dict[str, bytes],
+    shown: Displayed,
+) -> tuple[Stored, Stored]:
+    """The package, its manifest signed by the service, and what it showed of whom: both sealed."""
+    with reading(engine) as session:
+        connection = session.connection()
+        manifest = vault.sign_manifest(connection, json.loads(files[packages.MANIFEST]))
+        sealer = vault.sealer(connection)
+    signed = {**files, packages.SIGNATURE: rfc8785.dumps(manifest["signature"])}
+    key, sealed_key = sealer.new_key("release", "package", identifier)
+    archive = seal_bytes(packages.archive(signed), key, f"package|{identifier}|1")
+    package = Stored(*objects.put(archive), sealed_key)
+    key, sealed_key = sealer.new_key("release", "profile", identifier)
+    profile = write_table(shown.to_table(), key, f"profile|{identifier}|1")
+    return package, Stored(*objects.put(profile), sealed_key)
+
+
+def _summary(report: dict[str, Any], rows: Mapping[str, Rows]) -> dict[str, Any]:
+    """What whoever clears a release wants to see first."""
+    return {
+        "units": report["units"],
+        "k": report["k"],
+        "smallest_cell": report["this_release"]["smallest_cell"],
+        "smallest_cell_with_earlier_releases": report["all_releases"]["smallest_cell"],
+        "suppressed_units": report["suppressed"]["units"],
+        "suppressed_share": report["suppressed"]["share"],
+        "rows_outside_the_universe": {name: part.outside for name, part in rows.items()},
+        "units_delivered_twice": {name: part.repeated for name, part in rows.items()},
+    }
+
+
+def seal_envelopes(
+    engine: Engine,
+    vault: Vault,
+    objects: Objects,
+    identifier: str,
+    now: datetime,
+    progress: Progress,
+) -> dict[str, Stored]:
+    """Encrypt a cleared package to each recipient that its permit names, one envelope each."""
+    role = vault.role("release")
+    with reading(engine) as session:
+        release: Release = found(session.get(Release, identifier))
+        permit = vault.permit(session.connection(), release.permit, "release", now=now)
+        stored: Any = sealed_object(session, found(release.package))
+        key = role.open(stored_key(session.connection(), found(stored.key)))
+        archive = open_bytes(
+            objects.get(stored.name, stored.sha256), key, f"package|{identifier}|1"
+        )
+    envelopes = {}
+    for number, recipient in enumerate(permit.recipients):
+        progress("seal envelopes", number / len(permit.recipients))
+        sealed = io.BytesIO()
+        to = pyrage.x25519.Recipient.from_str(recipient.age_recipient)
+        pyrage.encrypt_io(io.BytesIO(archive), sealed, [to])
+        envelopes[recipient.person] = Stored(*objects.put(sealed.getvalue()))
+    return envelopes
