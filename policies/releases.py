@@ -21,6 +21,7 @@ hid would give them back. Whoever clears the release sees those in `Suppression.
 import hashlib
 import io
 import json
+import os
 import re
 import tarfile
 from collections.abc import Mapping, Sequence
@@ -343,13 +344,37 @@ def _is_safe(path: str) -> bool:
 
 
 def extract(archived: bytes, folder: Path) -> list[Path]:
-    """Unpack an archive into a folder, which is made; no file that exists is written over."""
+    """Unpack an archive into a folder, for its owner's eyes only; the folder is made.
+
+    A file that is there already and the same is left alone. Anything else that stands in the way is
+    a `PackageError`, and then nothing is written.
+    """
     files = contents(archived)
-    written = []
-    for path, data in files.items():
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("xb") as file:
+    missing = [path for path, data in files.items() if not _stands(folder / path, data)]
+    for parent in dict.fromkeys([folder, *((folder / path).parent for path in missing)]):
+        parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for path in missing:
+        _write_private(folder / path, files[path])
+    return [folder / path for path in files]
+
+
+def _stands(target: Path, data: bytes) -> bool:
+    """Whether this very file is there; a PackageError when something else is."""
+    if not os.path.lexists(target):
+        return False
+    if target.is_symlink() or not target.is_file() or target.read_bytes() != data:
+        raise PackageError(
+            f"{target} exists and is not this package's; nothing was written. Choose another "
+            "folder, or move the file away"
+        )
+    return True
+
+
+def _write_private(target: Path, data: bytes) -> None:
+    with open(target, "xb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+        try:
             file.write(data)
-        written.append(target)
-    return written
+            file.flush()
+        except BaseException:
+            target.unlink()  # half a file would stand in the way of the next try
+            raise

@@ -339,8 +339,34 @@ def test_an_archive_comes_back_as_it_went(files: dict[str, bytes], tmp_path: Pat
     written = releases.extract(archived, tmp_path / "out")
     assert {path.relative_to(tmp_path / "out").as_posix() for path in written} == files.keys()
     assert (tmp_path / "out" / "README.md").read_bytes() == files["README.md"]
-    with pytest.raises(FileExistsError):
-        releases.extract(archived, tmp_path / "out")
+    assert {path.stat().st_mode & 0o777 for path in written} == {0o600}
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "out" / "data").stat().st_mode & 0o777 == 0o700
+
+
+def test_unpacking_again_mends_and_writes_nothing_over(
+    files: dict[str, bytes], tmp_path: Path
+) -> None:
+    """What is there already and the same stays; what differs stops it before a byte is written."""
+    archived, out = releases.archive(files), tmp_path / "out"
+    written = releases.extract(archived, out)
+    kept, lost = out / "README.md", out / "manifest.json"
+    before = kept.stat().st_mtime_ns
+    lost.unlink()
+    assert releases.extract(archived, out) == written
+    assert lost.read_bytes() == files["manifest.json"]
+    assert kept.stat().st_mtime_ns == before
+    lost.unlink()
+    kept.write_text("mine")
+    with pytest.raises(PackageError, match=r"README\.md"):
+        releases.extract(archived, out)
+    assert kept.read_text() == "mine"
+    assert not lost.exists()
+    kept.unlink()
+    kept.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(PackageError):
+        releases.extract(archived, out)
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def tar_of(*entries: tuple[str, bytes, str]) -> bytes:
