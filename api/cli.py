@@ -8,6 +8,7 @@ failed, 2 bad input.
 import json
 import sys
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,17 +87,16 @@ def _profile() -> "Profile":
 
 
 def _client() -> "Client":
+    from api import profiles
     from api.client import Client
 
-    return Client(_profile())
+    return Client(_profile(), keep=partial(profiles.save, _Chosen.profile))
 
 
 def _document(path: Path) -> dict[str, Any]:
     """A YAML or JSON file that holds one object."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadInput(f"There is no file {path}.") from None
+        document = yaml.safe_load(_existing(path).read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):
         raise BadInput(f"{path} is not YAML (or JSON) in UTF-8.") from None
     if not isinstance(document, dict):
@@ -105,9 +105,32 @@ def _document(path: Path) -> dict[str, Any]:
 
 
 def _existing(path: Path) -> Path:
-    if not path.is_file():
+    if path.is_dir():
+        raise BadInput(f"{path} is a folder; name a file.")
+    if not path.exists():
         raise BadInput(f"There is no file {path}.")
     return path
+
+
+def _confirm(told: dict[str, Any], *, yes: bool, question: str = "Sign this?") -> None:
+    """Show what is about to be signed, and sign only what somebody looked at.
+
+    What is shown is read from the same answer that the hash is made of.
+    """
+    screen = _screen()
+    if not (screen.as_json and yes):
+        screen.fields(told, aside=True)
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise BadInput(
+            "Nothing was done: there is no terminal to confirm at. Read what is shown and add "
+            "--yes."
+        )
+    typer.confirm(question, abort=True, err=True)
+
+
+Yes = Annotated[bool, typer.Option("--yes", help="Sign without being asked.")]
 
 
 # -- the service -----------------------------------------------------------------------------------
@@ -214,8 +237,9 @@ def profile_new(
     from api.profiles import Profile
 
     profile = Profile.new(person, name, server)
-    where = profiles.save(person, profile, new=True)
-    request.write_text(json.dumps(profile.request(), indent=2) + "\n", encoding="utf-8")
+    with profiles.kept([profile]):
+        request.write_text(json.dumps(profile.request(), indent=2) + "\n", encoding="utf-8")
+    where = profiles.path(person)
     _screen().answer(
         {"profile": person, "file": str(where), "request": str(request)},
         text=f"Profile {person} was made. Send {request} (public keys only) to an administrator.",
@@ -227,12 +251,47 @@ def profile_list() -> None:
     """The profiles on this machine."""
     from api import profiles
 
-    rows = [{"profile": name, **_public(profiles.load(name))} for name in profiles.names()]
+    rows = []
+    for name in profiles.names():
+        try:
+            rows.append({"profile": name, **_public(profiles.load(name))})
+        except profiles.ProfileFault as fault:
+            rows.append({"profile": name, "fault": str(fault)})
+            _screen().note(str(fault))
     _screen().table(rows, ["profile", "person", "name", "server"])
 
 
 def _public(profile: "Profile") -> dict[str, Any]:
     return {"person": profile.person, "name": profile.name, "server": profile.server}
+
+
+@profile_app.command("trust")
+def profile_trust(
+    yes: Annotated[bool, typer.Option("--yes", help="Take them on without being asked.")] = False,
+) -> None:
+    """Take on the public keys that the service shows now, in place of those known so far."""
+    from dataclasses import replace
+
+    from api import profiles
+    from api.client import Client
+
+    known = _profile()
+    with Client(replace(known, service=None)) as client:
+        client.public()
+    shown = client.profile.service or {}
+    same_ledger = known.service is None or known.service["ledger"] == shown["ledger"]
+    _confirm({"known": known.service, "shown now": shown}, yes=yes, question="Trust these keys?")
+    checkpoint = known.checkpoint if same_ledger else None
+    profiles.save(_Chosen.profile, replace(known, service=shown, checkpoint=checkpoint))
+    _screen().answer(
+        {"service": shown, "checkpoint": checkpoint, "checkpoint_before": known.checkpoint},
+        text="The profile knows the service by these keys from now on."
+        + (
+            ""
+            if same_ledger
+            else f" It is another ledger; of the former one it kept:\n{known.checkpoint}"
+        ),
+    )
 
 
 @person_app.command("enrol")
@@ -387,21 +446,20 @@ def upload(
     period: Annotated[str, typer.Option(help="The reference period, such as 2025.")],
 ) -> None:
     """Encrypt an extract, send it, and wait until it has been checked."""
-    from api import profiles
-
     screen = _screen()
     with _client() as client, screen.progress() as tell:
         delivery = client.upload(_existing(extract), dataset, period, tell)
         receipt = delivery.get("receipt")
         if receipt is not None:
-            profiles.save(_Chosen.profile, client.profile.with_checkpoint(receipt["checkpoint"]))
             extract.with_name(extract.name + ".receipt.json").write_text(
                 json.dumps(receipt, indent=2) + "\n", encoding="utf-8"
             )
+            client.profile = _profile()  # others may have learned more during a long upload
+            client.remember(receipt["checkpoint"])
     if screen.as_json:
         screen.answer(delivery)
     else:
-        screen.out.print(f"delivery {delivery['id']} is {delivery['state']}")
+        screen.line(f"delivery {delivery['id']} is {delivery['state']}")
         if receipt is not None:
             screen.out.print(
                 f"receipt: {receipt['bytes']} bytes, SHA-256 {receipt['sha256']}, "
@@ -410,7 +468,8 @@ def upload(
         if delivery["report"] and "faults" in delivery["report"]:
             _show_report(delivery["report"], accepted=delivery["state"] == "accepted")
         elif delivery["report"]:
-            screen.out.print(PROBLEMS[delivery["report"]["problem"]][1])
+            problem = delivery["report"]["problem"]
+            screen.line(PROBLEMS[problem][1] if problem in PROBLEMS else problem)
     if delivery["state"] != "accepted":
         raise typer.Exit(REFUSED)
 
@@ -516,7 +575,10 @@ def sign_enrolment(
         signed.get("signatures"), list
     ):
         raise BadInput(f"{enrolment} is no enrolment; `schakel person enrol` writes one.")
-    others = [given for given in signed["signatures"] if given["person"] != profile.person]
+    given = signed["signatures"]
+    if not all(isinstance(one, dict) and isinstance(one.get("person"), str) for one in given):
+        raise BadInput(f"{enrolment} holds a signature that doesn't say whose it is.")
+    others = [one for one in given if one["person"] != profile.person]
     signed["signatures"] = [*others, profile.sign(signed["document"])]
     enrolment.write_text(json.dumps(signed, indent=2) + "\n", encoding="utf-8")
     _screen().answer(
@@ -531,6 +593,7 @@ def sign_advice(
     application: str,
     text: Annotated[str, typer.Option(help="The advice itself.")],
     unfavourable: Annotated[bool, typer.Option(help="Advise against it.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Give the data protection officer's advice on the application as it reads now."""
     from policies import permits
@@ -548,6 +611,15 @@ def sign_advice(
             "by": profile.person,
             "at": _now(),
         }
+        _confirm(
+            {
+                "you sign": f"{document['opinion']} advice",
+                "text": text,
+                **_told(row),
+                "SHA-256 of the application": document["application_sha256"],
+            },
+            yes=yes,
+        )
         row = client.post(
             f"/applications/{application}/advice",
             {"document": document, "signature": profile.sign(document)},
@@ -560,14 +632,21 @@ def sign_approval(
     application: str,
     reason: Annotated[str, typer.Option(help="Why.")],
     refuse: Annotated[bool, typer.Option(help="Refuse it.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Decide as director, by signing the advice."""
+    from api.client import Distrust
     from policies import permits
 
     profile = _profile()
     with _client() as client:
         row = client.get(f"/applications/{application}")
         advice = (row["advice"] or {}).get("document", {})
+        if advice and advice.get("application_sha256") != permits.sha256(row["document"]):
+            raise Distrust(
+                "The advice is about another text than the application that the service shows. "
+                "Nothing was signed; ask the data protection officer which one was judged."
+            )
         document = {
             "type": "approval",
             "version": 1,
@@ -578,12 +657,47 @@ def sign_approval(
             "by": profile.person,
             "at": _now(),
         }
+        _confirm(
+            {
+                "you sign": f"the application is {document['decision']}",
+                "reason": reason,
+                **_told(row),
+                "advice": f"{advice.get('opinion')}, by {advice.get('by')}: {advice.get('text')}"
+                if advice
+                else None,
+                "SHA-256 of the advice": document["advice_sha256"],
+            },
+            yes=yes,
+        )
         row = client.post(
             f"/applications/{application}/decision",
             {"document": document, "signature": profile.sign(document)},
         )
     permit = f" Its permit is {row['permit']}." if row["permit"] else ""
     _screen().answer(row, text=f"Application {row['id']} is {row['state']}.{permit}")
+
+
+def _told(row: dict[str, Any]) -> dict[str, Any]:
+    """What an application asks for, from the very document that is hashed."""
+    from policies import permits
+
+    asked = permits.Application.from_document(row["document"])
+    return {
+        "application": row["id"],
+        "title": asked.title,
+        "project": asked.project,
+        "purpose": asked.purpose,
+        "datasets": [
+            f"{one.id} {', '.join(one.periods)} "
+            f"({', '.join(variable.name for variable in one.variables)})"
+            for one in asked.datasets
+        ],
+        "unit type": asked.unit_type,
+        "smallest cell (k)": asked.thresholds.k,
+        "suppressed at most": asked.thresholds.suppression,
+        "recipients": [one.person for one in asked.recipients],
+        "valid": f"{asked.valid_from} to {asked.valid_until}",
+    }
 
 
 @permit_app.command("show")
@@ -618,9 +732,9 @@ def _show_release(row: dict[str, Any]) -> None:
     if screen.as_json:
         screen.answer(row)
         return
-    screen.out.print(f"release {row['id']} is {row['state']}")
+    screen.line(f"release {row['id']} is {row['state']}")
     if row["refusal"]:
-        screen.out.print(f"{row['refusal']['detail']}\n{row['refusal']['next_step']}", markup=False)
+        screen.line(f"{row['refusal']['detail']}\n{row['refusal']['next_step']}")
     summary = row["summary"]
     if summary:
         screen.fields(summary)
@@ -681,10 +795,10 @@ def release_show(release: str) -> None:
 
 
 @release_app.command("clear")
-def release_clear(release: str) -> None:
+def release_clear(release: str, yes: Yes = False) -> None:
     """Clear a release that somebody else built, having read its report."""
     profile = _profile()
-    with _client() as client, _screen().progress() as tell:
+    with _client() as client:
         row = client.get(f"/releases/{release}")
         document = {
             "type": "clearance",
@@ -694,11 +808,21 @@ def release_clear(release: str) -> None:
             "by": profile.person,
             "at": _now(),
         }
+        _confirm(
+            {
+                "you sign": "the release may leave",
+                **{name: row[name] for name in ("id", "project", "permit", "period", "builder")},
+                **(row["summary"] or {}),
+                "SHA-256 of the manifest": row["manifest_sha256"],
+            },
+            yes=yes,
+        )
         client.post(
             f"/releases/{release}/clearance",
             {"document": document, "signature": profile.sign(document)},
         )
-        row = client.wait_release(release, tell)
+        with _screen().progress() as tell:
+            row = client.wait_release(release, tell)
     _show_release(row)
 
 
@@ -809,19 +933,31 @@ def ledger_verify(
         Path | None, typer.Option(help="Write what was verified to this file.")
     ] = None,
 ) -> None:
-    """Recompute the whole ledger and compare it with every checkpoint at hand."""
+    """Recompute the whole ledger and compare it with every checkpoint at hand.
+
+    Who may not read its entries has the service prove that it only grew since those checkpoints.
+    """
     from api import founding
+    from api.client import ServiceRefusal
     from api.settings import Settings
     from keyvault import ledger as ledgers
 
     olds = [_checkpoint(path) for path in checkpoint or []]
     if data is not None:
+        if not data.is_dir():
+            raise BadInput(f"There is no folder {data}.")
         pack = founding.ledger_of(Settings(data=data))
     else:
         with _client() as client:
-            pack = _fetch_ledger(client)
             if client.profile.checkpoint:
                 olds.append(client.profile.checkpoint)
+            try:
+                pack = _fetch_ledger(client)
+            except ServiceRefusal as refusal:
+                if refusal.type != "wrong-role" or export is not None:
+                    raise
+                _verify_growth(client, olds)
+                return
     if export is not None:
         export.write_text(json.dumps(pack, indent=2) + "\n", encoding="utf-8")
     stored = [
@@ -847,10 +983,34 @@ def ledger_verify(
     )
 
 
+def _verify_growth(client: "Client", olds: list[str]) -> None:
+    """What can be verified without reading the ledger: that nothing before was touched."""
+    if not olds:
+        raise BadInput(
+            "There is nothing to compare the ledger with: give --checkpoint, such as a receipt; "
+            "`schakel upload` remembers one by itself."
+        )
+    present = client.grown_since(olds)
+    size = int(present.split("\n")[1])
+    client.remember(present)
+    _screen().answer(
+        {"entries": size, "checkpoints": len(olds), "entries_read": 0, "problems": []},
+        text=f"{size} entries; the service proved that nothing before {len(olds)} checkpoint(s) "
+        "kept elsewhere was edited, removed or reordered. Its entries were not read: that is for "
+        "auditors.",
+    )
+
+
 def _checkpoint(path: Path) -> str:
-    text = _existing(path).read_text(encoding="utf-8")
+    try:
+        text = _existing(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise BadInput(f"{path} carries no checkpoint.") from None
     if text.lstrip().startswith("{"):
-        found = json.loads(text).get("checkpoint")
+        try:
+            found = json.loads(text).get("checkpoint")
+        except ValueError:
+            raise BadInput(f"{path} is no JSON; a receipt or a checkpoint is expected.") from None
         if not isinstance(found, str):
             raise BadInput(f"{path} carries no checkpoint.")
         return found
@@ -910,7 +1070,9 @@ def run(arguments: list[str]) -> int:
 
 def _failed(error: Exception) -> int:
     """The exit code for an error of ours, said as a sentence; a fault is nobody's to hide."""
-    from api.client import PackageFault, ServiceRefusal, Unreachable
+    from pydantic import ValidationError
+
+    from api.client import Distrust, IdentityFault, PackageFault, ServiceRefusal, Unreachable
     from api.founding import Founded
     from api.profiles import ProfileFault
     from api.service import NotFounded
@@ -922,8 +1084,25 @@ def _failed(error: Exception) -> int:
     match error:
         case ServiceRefusal():
             return _screen().fail(error.problem, REFUSED)
-        case ProfileFault() | LinkageError() | PolicyError():
+        case ProfileFault() | IdentityFault() | LinkageError() | PolicyError():
             return _screen().fail({"detail": str(error)}, BAD_INPUT)
-        case Unreachable() | NotFounded() | Founded() | Unsafe() | PackageFault() | KeyvaultError():
+        case Unreachable() | Distrust() | PackageFault() | KeyvaultError():
             return _screen().fail({"detail": str(error)}, REFUSED)
+        case NotFounded() | Founded() | Unsafe():
+            return _screen().fail({"detail": str(error)}, REFUSED)
+        case ValidationError():  # of the settings; documents have errors of their own
+            names = ", ".join(f"SCHAKEL_{str(one['loc'][0]).upper()}" for one in error.errors())
+            return _screen().fail({"detail": f"The setting {names} can't be used."}, BAD_INPUT)
+        case OSError():
+            text = f"{error.filename or 'A file or line'}: {error.strerror or 'it failed'}."
+            return _screen().fail({"detail": text}, BAD_INPUT if _misnamed(error) else REFUSED)
     raise error
+
+
+def _misnamed(error: OSError) -> bool:
+    """Whether another file or folder on the command line would mend it."""
+    return isinstance(
+        error,
+        FileNotFoundError | FileExistsError | IsADirectoryError | NotADirectoryError
+        | PermissionError,
+    )  # fmt: skip

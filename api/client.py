@@ -1,8 +1,12 @@
 """The outside view: what the command line and other programs use to talk to a service.
 
 `Client` gets its tokens by itself. `upload` encrypts on this machine first, keeps the ciphertext
-until the receipt is there, and goes on where a broken line left off; `download` opens the envelope
-here and checks every file against the signed manifest.
+until a receipt is there that holds, and goes on where a broken line left off; `download` opens the
+envelope here and checks every file against the signed manifest.
+
+The service isn't believed on its word. Its public keys are kept at first use and may not change
+behind one's back; receipts are verified with them, and a checkpoint is kept only when the ledger
+is proven to have grown from the one kept before.
 """
 
 import base64
@@ -10,8 +14,9 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -19,9 +24,11 @@ from typing import Any, BinaryIO
 import httpx
 import pyrage
 
-from api.profiles import Profile, private_key
+from api.profiles import Profile, ProfileFault, private_key
 from api.settings import Clock
-from keyvault.errors import SignatureError
+from keyvault.checkpoints import Checkpoint, read_checkpoint
+from keyvault.errors import LedgerError, SignatureError
+from keyvault.merkle import verify_consistency
 from keyvault.signing import verify_receipt
 from keyvault.tokens import ASSERTION_TYPE, sign_assertion
 
@@ -30,6 +37,13 @@ REQUEST_PIECE = 8 << 20
 TUS = {"Tus-Resumable": "1.0.0"}
 PASSING = ("wrong-offset", "upload-busy", "checksum-mismatch")
 """Refusals of a piece that go away when it's sent again from where the upload stands."""
+PAUSES = (0.5, 1, 2, 4, 8, 15, 15, 15, 15, 15)
+"""Seconds between tries of the same thing: a minute and a half, since the service itself takes half
+a minute to notice that a line is dead and its upload free again."""
+LONG_UNFINISHED = 60.0
+"""Seconds after which a service that has every byte is reminded to compare hashes."""
+PINNED = ("issuer", "uploads", "receipt", "ledger")
+"""What of a service's public keys a profile keeps."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is going on, how much of it is done, and of how much."""
@@ -57,6 +71,14 @@ class Unreachable(Exception):  # noqa: N818 - what it is
     """No service answers at the profile's address."""
 
 
+class Distrust(Exception):  # noqa: N818 - what one is left with
+    """The service's answer isn't to be believed; nothing was done on the strength of it."""
+
+
+class IdentityFault(Exception):  # noqa: N818 - what is wrong with it
+    """A file holds no age identity."""
+
+
 @dataclass(frozen=True)
 class Token:
     """An access token and the moment (seconds) from which a new one is wanted."""
@@ -74,10 +96,20 @@ class Client:
         *,
         clock: Clock | None = None,
         transport: httpx.BaseTransport | None = None,
+        keep: Callable[[Profile], object] | None = None,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
+        """`keep` is handed the profile whenever something was learned that is worth keeping."""
         self.profile = profile
+        self._keep = keep
+        self._pause = pause
         self._clock = clock or Clock()
-        self._http = httpx.Client(base_url=profile.server, timeout=60.0, transport=transport)
+        try:
+            self._http = httpx.Client(base_url=profile.server, timeout=60.0, transport=transport)
+        except httpx.InvalidURL:
+            raise ProfileFault(
+                "The profile's server is no address; it looks like https://schakel.example.org."
+            ) from None
         self._token: Token | None = None
         self._public: dict[str, Any] | None = None
 
@@ -99,10 +131,24 @@ class Client:
     # -- talking ----------------------------------------------------------------------------------
 
     def public(self) -> dict[str, Any]:
-        """The service's public keys and name."""
+        """The service's public keys and name: those that the profile knows it by, or learns now."""
         if self._public is None:
-            self._public = self._answer(self._send("GET", "/keys"))
+            public = self._answer(self._send("GET", "/keys"))
+            if not isinstance(public, dict) or any(name not in public for name in PINNED):
+                raise Unreachable(_NO_SERVICE)
+            keys = {name: public[name] for name in PINNED}
+            known = self.profile.service
+            if known is None:
+                self._learn(replace(self.profile, service=keys))
+            elif known != keys:
+                raise Distrust(_changed([name for name in PINNED if known.get(name) != keys[name]]))
+            self._public = public
         return self._public
+
+    def _learn(self, profile: Profile) -> None:
+        self.profile = profile
+        if self._keep is not None:
+            self._keep(profile)
 
     def assertion(self) -> str:
         """A client assertion (RFC 7523): a minute long, for one use."""
@@ -156,13 +202,17 @@ class Client:
 
     @staticmethod
     def _answer(response: httpx.Response) -> Any:
-        if response.is_success:
-            return response.json() if response.content else None
         try:
-            problem = response.json()
+            answer = response.json() if response.content else None
         except ValueError:
-            problem = {"detail": "The answer can't be read.", "next_step": "Is this the service?"}
-        raise ServiceRefusal(response.status_code, problem)
+            answer = None
+            if response.is_success:
+                raise Unreachable(_NO_SERVICE) from None
+        if response.is_success:
+            return answer
+        if not isinstance(answer, dict):
+            answer = {"detail": "The answer can't be read.", "next_step": "Is this the service?"}
+        raise ServiceRefusal(response.status_code, answer)
 
     # -- uploads ----------------------------------------------------------------------------------
 
@@ -177,15 +227,11 @@ class Client:
 
     def open_upload(self, ciphertext: Path, dataset: str, period: str) -> str:
         """Open an upload; the path under which its bytes are sent comes back."""
-        digest = hashlib.sha256()
-        with ciphertext.open("rb") as file:
-            for piece in iter(lambda: file.read(PIECE), b""):
-                digest.update(piece)
         metadata = {
             "dataset": dataset,
             "period": period,
             "mode": "new",
-            "sha256": digest.hexdigest(),
+            "sha256": _sha256(ciphertext),
         }
         response = self._send(
             "POST",
@@ -210,29 +256,46 @@ class Client:
         )
         if not response.is_success:
             # HEAD answers carry no body, so the same is asked again in a way that does
-            return int(self.get(f"/deliveries/{location.rpartition('/')[2]}")["offset"])
+            return int(self._delivery(location)["offset"])
         return int(response.headers["Upload-Offset"])
 
+    def _delivery(self, location: str) -> dict[str, Any]:
+        row: dict[str, Any] = self.get(f"/deliveries/{location.rpartition('/')[2]}")
+        return row
+
     def send(self, location: str, ciphertext: Path, progress: Progress = silent) -> None:
-        """Send what is still missing, each request with its checksum; broken lines are mended."""
+        """Send what is still missing, each request with its checksum; broken lines are mended.
+
+        After a failure the delivery itself is asked how it stands: the service compares hashes
+        within the last request, which can outlast the line it came on.
+        """
         size = ciphertext.stat().st_size
-        failures = 0
-        offset = self.offset(location)
+        offset, pauses = self.offset(location), iter(PAUSES)
         with ciphertext.open("rb") as file:
             while offset < size:
                 file.seek(offset)
-                piece = file.read(REQUEST_PIECE)
                 try:
-                    offset = self._send_piece(location, offset, piece)
-                    failures = 0
+                    offset = self._send_piece(location, offset, file.read(REQUEST_PIECE))
+                    pauses = iter(PAUSES)
                 except (Unreachable, ServiceRefusal) as error:
-                    failures += 1
-                    lasting = isinstance(error, ServiceRefusal) and error.type not in PASSING
-                    if failures > 5 or lasting:
-                        raise
-                    time.sleep(0.2 * 2**failures)
-                    offset = self.offset(location)
+                    offset = self._after(error, location, offset, pauses)
                 progress("sending", offset, size)
+
+    def _after(
+        self,
+        error: Unreachable | ServiceRefusal,
+        location: str,
+        offset: int,
+        pauses: Iterator[float],
+    ) -> int:
+        """Where to go on after a failure, having waited; one that will not pass is raised."""
+        pause = next(pauses, None)
+        if pause is None or not _passes(error):
+            raise error
+        self._pause(pause)
+        with suppress(Unreachable):
+            offset = int(self._delivery(location)["offset"])
+        return offset
 
     def _send_piece(self, location: str, offset: int, piece: bytes) -> int:
         checksum = base64.b64encode(hashlib.sha256(piece).digest()).decode()
@@ -256,8 +319,9 @@ class Client:
     ) -> dict[str, Any]:
         """Encrypt, send and wait for intake; the delivery with receipt and report comes back.
 
-        The ciphertext stays beside the extract until the receipt is there: age is randomised, so
-        encrypting again would make another file, and a broken upload could not go on.
+        The ciphertext stays beside the extract until there is a receipt that holds: age is
+        randomised, so encrypting again would make another file, and a broken upload could not go
+        on. Raises `Distrust` for a receipt of something else, or of somebody else.
         """
         ciphertext, notes = _beside(source, ".age"), _beside(source, ".upload.json")
         location = self._resumable(source, ciphertext, notes, dataset, period)
@@ -270,10 +334,34 @@ class Client:
             )  # fmt: skip
         self.send(location, ciphertext, progress)
         delivery = self.wait_delivery(location.rpartition("/")[2], progress)
-        if delivery["receipt"] is not None:
+        if delivery["receipt"] is not None or delivery["state"] != "rejected":
+            sent = {
+                "type": "receipt",
+                "delivery": location.rpartition("/")[2],
+                "dataset": dataset,
+                "period": period,
+                "sha256": _sha256(ciphertext),
+                "bytes": ciphertext.stat().st_size,
+            }
+            self._check_receipt(delivery["receipt"], sent)
             ciphertext.unlink()
         notes.unlink(missing_ok=True)
         return delivery
+
+    def _check_receipt(self, receipt: object, sent: Mapping[str, Any]) -> None:
+        """A receipt is for what was sent, and signed with the keys that the service is known by."""
+        held: Mapping[str, Any] = receipt if isinstance(receipt, Mapping) else {}
+        faults = [f"its {name} is another" for name in sent if held.get(name) != sent[name]]
+        try:
+            _check_signed(held, self.public()["receipt"])
+            self._checkpoint(str(held.get("checkpoint")))
+        except (SignatureError, LedgerError) as fault:
+            faults.append(str(fault))
+        if faults:
+            raise Distrust(
+                f"The service's receipt doesn't hold: {'; '.join(faults)}. The encrypted file was "
+                "kept. Show this to whoever runs the service before sending anything else."
+            )
 
     def _resumable(
         self, source: Path, ciphertext: Path, notes: Path, dataset: str, period: str
@@ -281,7 +369,10 @@ class Client:
         """The location of an upload of this very file that was begun before."""
         if not notes.exists() or not ciphertext.exists():
             return None
-        begun = json.loads(notes.read_text())
+        try:
+            begun = json.loads(notes.read_text())
+        except ValueError:
+            return None
         same = {**_fingerprint(source), "dataset": dataset, "period": period,
                 "server": self.profile.server}  # fmt: skip
         if any(begun.get(key) != value for key, value in same.items()):
@@ -294,13 +385,71 @@ class Client:
 
     def wait_delivery(self, identifier: str, progress: Progress = silent) -> dict[str, Any]:
         """Wait until intake has dealt with a delivery."""
+        unfinished, pauses = 0.0, iter(PAUSES)
         for wait in _waits():
-            delivery: dict[str, Any] = self.get(f"/deliveries/{identifier}")
+            try:
+                delivery = self._delivery(identifier)
+            except Unreachable:
+                pause = next(pauses, None)
+                if pause is None:
+                    raise
+                self._pause(pause)
+                continue
             if delivery["state"] not in ("uploading", "received", "checking"):
                 return delivery
             progress("checking", 0, 0)
-            time.sleep(wait)
+            pauses = iter(PAUSES)
+            unfinished += wait
+            if delivery["state"] == "uploading" and unfinished > LONG_UNFINISHED:
+                unfinished = 0.0
+                with suppress(Unreachable, ServiceRefusal):
+                    self.offset(f"/uploads/{identifier}")
+            self._pause(wait)
         raise AssertionError("unreachable")
+
+    # -- the ledger -------------------------------------------------------------------------------
+
+    def grown_since(self, notes: Sequence[str]) -> str:
+        """The present checkpoint, proven to hold everything that these older ones vouch for.
+
+        Raises `Distrust` when it doesn't: history was rewritten, or a checkpoint is another's.
+        """
+        try:
+            olds = [self._checkpoint(note) for note in notes]
+        except LedgerError as fault:
+            raise Distrust(f"A checkpoint kept elsewhere: {fault}") from None
+        for _ in range(20):  # until it doesn't grow between two questions
+            answers = [self._growth(old) for old in olds]
+            presents = {self._checkpoint(answer) for answer in answers}
+            if len(presents) == 1:
+                return answers[0]
+            if len({present.size for present in presents}) < len(presents):
+                raise Distrust(_REWRITTEN)  # two trees of one size
+        raise Unreachable("The ledger grows too quickly to be compared just now. Try again.")
+
+    def _growth(self, old: Checkpoint) -> str:
+        """The present checkpoint as proven from one older one."""
+        answer = self.get(f"/ledger/checkpoint?since={old.size}")
+        try:
+            present = self._checkpoint(answer["checkpoint"])
+            proof = [base64.b64decode(item, validate=True) for item in answer["proof"]]
+            verify_consistency(old.size, present.size, proof, old.root, present.root)
+        except (LedgerError, ValueError, KeyError, TypeError):
+            raise Distrust(_REWRITTEN) from None
+        return str(answer["checkpoint"])
+
+    def remember(self, note: str) -> None:
+        """Keep a checkpoint, if it and the one kept so far are proven to be of one history."""
+        known = self.profile.checkpoint
+        if known is None:
+            self._learn(self.profile.with_checkpoint(note))
+        elif known != note:
+            self.grown_since([known, note])
+            if self._checkpoint(note).size > self._checkpoint(known).size:
+                self._learn(self.profile.with_checkpoint(note))
+
+    def _checkpoint(self, note: str) -> Checkpoint:
+        return read_checkpoint(note, self.public()["ledger"])
 
     # -- releases ---------------------------------------------------------------------------------
 
@@ -311,7 +460,7 @@ class Client:
             if release["state"] != "building" and not release["sealing"]:
                 return release
             progress(release.get("stage") or "building", int(100 * release.get("share", 0)), 100)
-            time.sleep(wait)
+            self._pause(wait)
         raise AssertionError("unreachable")
 
     def download(
@@ -320,14 +469,25 @@ class Client:
         """Fetch the envelope, open it here, check it against the signed manifest, unpack it."""
         from policies import releases
 
-        opened = self.fetch(release, read_identities(identity), progress)
-        out.mkdir(parents=True, exist_ok=True)
-        return releases.extract(opened, out)
+        return releases.extract(self.fetch(release, read_identities(identity), progress), out)
 
     def fetch(self, release: str, identities: list[Any], progress: Progress = silent) -> bytes:
         """The package's archive, opened and verified; nothing is written."""
+        from policies import releases
+
+        try:
+            sealed = self._fetch_envelope(f"/releases/{release}/package", progress)
+        except httpx.TransportError:
+            raise Unreachable(
+                "The line broke during the download and nothing was written. Download it again."
+            ) from None
+        archive = _open(sealed, identities)
+        _check_package(releases.contents(archive), self.public()["receipt"])
+        return archive
+
+    def _fetch_envelope(self, path: str, progress: Progress) -> bytes:
         headers = {"Authorization": f"Bearer {self.token()}"}
-        with self._http.stream("GET", f"/releases/{release}/package", headers=headers) as response:
+        with self._http.stream("GET", path, headers=headers) as response:
             if not response.is_success:
                 response.read()
                 self._answer(response)
@@ -336,11 +496,42 @@ class Client:
             for piece in response.iter_bytes(PIECE):
                 sealed += piece
                 progress("downloading", len(sealed), total)
-        from policies import releases
+        return bytes(sealed)
 
-        archive = _open(bytes(sealed), identities)
-        _check_package(releases.contents(archive), self.public()["receipt"])
-        return archive
+
+_NO_SERVICE = (
+    "What answers at the profile's address is no Schakel service; `schakel profile list` shows the "
+    "address."
+)
+_REWRITTEN = (
+    "The ledger is not the one that a checkpoint kept elsewhere vouches for: entries were changed "
+    "or taken away. Keep your receipts, and show them and this to an auditor."
+)
+
+
+def _changed(names: list[str]) -> str:
+    return (
+        f"The service shows other keys than this profile knows it by ({', '.join(names)}); nothing "
+        "was sent. Ask whoever runs it, by another way than this one, whether they were changed. "
+        "If so, `schakel profile trust` takes the new ones on."
+    )
+
+
+def _passes(error: Unreachable | ServiceRefusal) -> bool:
+    """Whether a failure may pass by itself."""
+    return isinstance(error, Unreachable) or error.type in PASSING or error.status >= 500
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_signed(document: Mapping[str, Any], keys: list[str]) -> None:
+    """One of the service's keys signed it; SignatureError otherwise."""
+    signature = document.get("signature")
+    named = signature.get("key") if isinstance(signature, Mapping) else None
+    verify_receipt(document, next((key for key in keys if key == named), ""))
 
 
 def _open(sealed: bytes, identities: list[Any]) -> bytes:
@@ -359,13 +550,14 @@ def _check_package(files: Mapping[str, bytes], keys: list[str]) -> None:
 
     faults = releases.faults(files)
     if not faults:
-        manifest = json.loads(files[releases.MANIFEST])
-        signature = json.loads(files.get(releases.SIGNATURE, b"{}"))
         try:
-            key = next((key for key in keys if key == signature.get("key")), "")
-            verify_receipt({**manifest, "signature": signature}, key)
+            manifest = json.loads(files[releases.MANIFEST])
+            signature = json.loads(files.get(releases.SIGNATURE, b"{}"))
+            _check_signed({**manifest, "signature": signature}, keys)
         except SignatureError as fault:
             faults = [str(fault)]
+        except ValueError:
+            faults = [f"{releases.SIGNATURE} can't be read"]
     if faults:
         raise PackageFault(
             f"The package is not as it left the service: {'; '.join(faults)}. Download it again."
@@ -378,10 +570,21 @@ class PackageFault(Exception):  # noqa: N818 - what is wrong with it
 
 def read_identities(file: Path) -> list[Any]:
     """age identities from a file, in the form that `age-keygen` writes."""
-    lines = [line.strip() for line in file.read_text().splitlines()]
-    return [
-        pyrage.x25519.Identity.from_str(line) for line in lines if line and not line.startswith("#")
-    ]
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+        found = [
+            pyrage.x25519.Identity.from_str(line)
+            for line in lines
+            if line and not line.startswith("#")
+        ]
+    except (UnicodeDecodeError, pyrage.IdentityError):
+        found = []
+    if not found:  # said here: the library's message could hold a piece of the key
+        raise IdentityFault(
+            f"{file} holds no age identity, or something beside it. A line that begins with "
+            "AGE-SECRET-KEY-1 is expected; `schakel identity` and `age-keygen` write one."
+        )
+    return found
 
 
 def _waits() -> Iterator[float]:

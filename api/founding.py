@@ -8,6 +8,7 @@ from alembic import command
 from alembic.config import Config
 
 from api import store
+from api.service import NotFounded
 from api.settings import Settings
 from api.store import Organisation
 from keyvault import ledger as ledgers
@@ -36,8 +37,10 @@ def found(settings: Settings, requests: list[dict[str, Any]], now: datetime) -> 
     `requests` are enrolment requests (public keys only), of two people or more. A first start that
     was cut off can be started again; one that was finished can't.
     """
-    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    settings.root_key.parent.mkdir(exist_ok=True, mode=0o700)
+    for folder in (settings.data, settings.root_key.parent):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if folder.stat().st_mode & 0o077:  # it was there, open to others
+            folder.chmod(0o700)
     migrate(settings)
     engine = store.connect(settings.database)
     with store.writing(engine) as session:
@@ -74,6 +77,8 @@ def found(settings: Settings, requests: list[dict[str, Any]], now: datetime) -> 
 
 def ledger_of(settings: Settings) -> dict[str, Any]:
     """The ledger of the service in a folder, read straight from its database."""
+    if not settings.root_key.is_file():
+        raise NotFounded(f"There is no service in {settings.data}.")
     engine = store.connect(settings.database)
     try:
         with store.reading(engine) as session:

@@ -35,6 +35,8 @@ class Profile:
     server: str
     checkpoint: str | None = None
     """The checkpoint on the last receipt: what a rewritten ledger can't agree with."""
+    service: dict[str, Any] | None = None
+    """Public keys that the service is known by since the first time it was spoken to."""
 
     @classmethod
     def new(cls, person: str, name: str, server: str) -> "Profile":
@@ -83,7 +85,7 @@ def save(name: str, profile: Profile, *, new: bool = False) -> Path:
             f"There is a profile {name} already; choose another name for the new one."
         )
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    unfinished = target.with_suffix(".new")
+    unfinished = target.with_suffix(f".{os.getpid()}.new")
     handle = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as file:
         json.dump(asdict(profile), file, indent=2)
@@ -115,7 +117,15 @@ def load(name: str) -> Profile:
             f"There is no profile {name}. `schakel profile list` shows which there are; "
             "`schakel profile new` makes one."
         )
-    return Profile(**json.loads(target.read_text()))
+    try:
+        profile = Profile(**json.loads(target.read_text(encoding="utf-8")))
+        profile.request()  # its keys are keys
+    except (ValueError, TypeError, AttributeError):
+        raise ProfileFault(
+            f"The profile {name} can't be read: {target} was changed or cut short. Put a copy "
+            "back, or move it away and be enrolled with a new one (`schakel profile new`)."
+        ) from None
+    return profile
 
 
 def names() -> list[str]:

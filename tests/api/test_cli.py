@@ -67,10 +67,20 @@ def test_a_whole_day_at_the_terminal(house: House, cli: Cli, tmp_path: Path) -> 
     assert profiles.load("holder-vdab").checkpoint == receipt["checkpoint"]
     asked = _json(cli("--json", "--profile", "researcher-1", "apply", "files/application.yaml"))
     application = asked["id"]
-    assert cli("--profile", "dpo-1", "sign", "advice", application, "--text", "Fine.")[0] == 0
+    assert (
+        cli("--profile", "dpo-1", "sign", "advice", application, "--text", "Fine.", "--yes")[0] == 0
+    )
     decided = _json(
         cli(
-            "--json", "--profile", "director-1", "sign", "approval", application, "--reason", "Yes."
+            "--json",
+            "--profile",
+            "director-1",
+            "sign",
+            "approval",
+            application,
+            "--reason",
+            "Yes.",
+            "--yes",
         )
     )
     permit = decided["permit"]
@@ -80,10 +90,10 @@ def test_a_whole_day_at_the_terminal(house: House, cli: Cli, tmp_path: Path) -> 
         cli("--json", "--profile", "statistician-1", "release", "build", permit, "--period", "2024")
     )
     release = built["id"]
-    code, _, err = cli("--profile", "statistician-1", "release", "clear", release)
+    code, _, err = cli("--profile", "statistician-1", "release", "clear", release, "--yes")
     assert code == 1
     assert "second statistician" in err
-    assert cli("--profile", "statistician-2", "release", "clear", release)[0] == 0
+    assert cli("--profile", "statistician-2", "release", "clear", release, "--yes")[0] == 0
     code, out, _ = cli(
         "--profile",
         "researcher-1",
