@@ -448,7 +448,6 @@ def _asking(document: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict
         (("linkage_keys",), ["national_number", "shoe_size"], "incomplete"),
         (("universe", "reference"), "mother", "unknown-dataset"),
         (("unit_type",), "enterprise", "unknown-dataset"),
-        (("datasets", 2, "variables", 1, "name"), "sexe", "incomplete"),
         (("datasets", 2, "variables", 1), {"name": "sexe", "rule": [{"keep": {}}]}, "incomplete"),
         (
             ("datasets", 2, "variables", 1),
