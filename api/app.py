@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -61,7 +62,7 @@ class BodyLimit:
 
 
 def _is_short(length: str) -> bool:
-    return length.isdecimal() and int(length) <= LONGEST_BODY
+    return length.isdecimal() and len(length) < 19 and int(length) <= LONGEST_BODY
 
 
 TOO_LONG = Problem(
@@ -83,21 +84,40 @@ def render(problem: Problem) -> JSONResponse:
     )
 
 
-async def _problem(_request: Request, error: Exception) -> JSONResponse:
-    return render(error)  # type: ignore[arg-type]
+async def _problem(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, Problem)  # noqa: S101 - registered for this type
+    if error.status < 500:
+        await run_in_threadpool(_note_refusal, request, error)
+    return render(error)
 
 
-async def _malformed(_request: Request, error: Exception) -> JSONResponse:
+def _note_refusal(request: Request, problem: Problem) -> None:
+    """A refusal of somebody known is an event like any other; strangers are counted elsewhere."""
+    state = request.app.state
+    if not hasattr(request.state, "actor"):
+        if problem.status == 401 or "authorization" not in request.headers:
+            return
+        try:  # refused before the route asked who it is
+            state.actor(request)
+        except Problem:
+            return
+    service: Service = state.service
+    template = request.scope["route"].path
+    service.note_refusal(
+        request.state.actor, problem, request.method, template, request.path_params
+    )
+
+
+async def _malformed(request: Request, error: Exception) -> JSONResponse:
     """Say where a body is wrong, never what stood there."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type
     places = [".".join(str(part) for part in fault["loc"]) for fault in error.errors()]
-    return render(
-        Problem(
-            "bad-request",
-            f"These parts of the request are missing or wrong: {', '.join(places)}.",
-            "See /openapi.json for what this route takes.",
-        )
+    problem = Problem(
+        "bad-request",
+        f"These parts of the request are missing or wrong: {', '.join(places)}.",
+        "See /openapi.json for what this route takes.",
     )
+    return await _problem(request, problem)
 
 
 async def _http(_request: Request, error: Exception) -> JSONResponse:
@@ -124,7 +144,8 @@ async def _fault(_request: Request, error: Exception) -> JSONResponse:
         log.error("fault: %s", whereabouts(error))
         known = Problem(
             "fault",
-            "Something went wrong here, and nothing was changed.",
-            "Try again; if it stays so, tell the office what you did and when.",
+            "Something went wrong here.",
+            "Look how it stands now, and try again; if it stays so, tell the office what you did "
+            "and when.",
         )
     return render(known)

@@ -12,8 +12,7 @@ from typing import Any
 from sqlalchemy import Select, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from api.operations import new_id
-from api.store import Job
+from api.store import Job, new_id
 from policies.access import Actor
 
 RUNNABLE = ("queued", "running")

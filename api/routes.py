@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from api import auth, jobs, schemas, store
@@ -13,7 +13,9 @@ from api.service import Service
 from api.store import Delivery
 from policies.access import Actor
 
-router = APIRouter()
+router = APIRouter(route_class=schemas.JsonRoute)
+
+Position = Annotated[int, Query(ge=0, le=2**53)]
 
 
 def the_service(request: Request) -> Service:
@@ -51,11 +53,15 @@ def keys(service: OfService) -> dict[str, Any]:
         }
 
 
-@router.post("/token", tags=["open"], summary="An access token for a client assertion")
-async def token(request: Request, service: OfService) -> dict[str, Any]:
-    """RFC 7523 `private_key_jwt`; the token lives ten minutes."""
+async def the_form(request: Request) -> dict[str, str]:
+    """A form's fields; read here so that the route itself can wait for the database in a thread."""
     body = await request.body()
-    form = dict(parse_qsl(body[:16384].decode("utf-8", "replace")))
+    return dict(parse_qsl(body[:16384].decode("utf-8", "replace")))
+
+
+@router.post("/token", tags=["open"], summary="An access token for a client assertion")
+def token(form: Annotated[dict[str, str], Depends(the_form)], service: OfService) -> dict[str, Any]:
+    """RFC 7523 `private_key_jwt`; the token lives ten minutes."""
     now = service.clock.now()
     try:
         with store.writing(service.engine) as session:
@@ -75,7 +81,7 @@ def add_organisation(
 ) -> dict[str, Any]:
     """Administrators only."""
     with service.work(actor) as work:
-        row = deliveries.add_organisation(work, body.id, body.name)
+        row = administration.add_organisation(work, body.id, body.name)
         return {"id": row.id, "name": row.name}
 
 
@@ -239,7 +245,7 @@ def suspend(permit: str, body: schemas.Reason, service: OfService, actor: By) ->
 def resume(permit: str, service: OfService, actor: By) -> dict[str, Any]:
     """The director's."""
     with service.work(actor) as work:
-        return projects.resume(work, permit)
+        return releases.resume(work, permit)
 
 
 # -- releases --------------------------------------------------------------------------------------
@@ -325,10 +331,29 @@ def rotate_root(service: OfService, actor: By) -> dict[str, Any]:
 
 
 @router.get("/ledger", tags=["ledger"], summary="Ledger entries and the present checkpoint")
-def ledger(service: OfService, actor: By, start: int = 0, most: int = 1000) -> dict[str, Any]:
+def ledger(
+    service: OfService,
+    actor: By,
+    start: Position = 0,
+    most: Annotated[int, Query(ge=1, le=10000)] = 1000,
+) -> dict[str, Any]:
     """Leaves byte for byte, each with its checkpoint, so that anybody can verify them offline."""
     with service.look(actor) as work:
-        return administration.ledger_entries(work, max(start, 0), min(max(most, 1), 10000))
+        return administration.ledger_entries(work, start, most)
+
+
+@router.get("/ledger/checkpoint", tags=["ledger"], summary="The checkpoint, and that it only grew")
+def checkpoint(service: OfService, actor: By, since: Position | None = None) -> dict[str, Any]:
+    """With `since`, the size of a checkpoint kept earlier: the RFC 6962 consistency proof."""
+    with service.look(actor) as work:
+        return administration.checkpoint(work, since)
+
+
+@router.get("/ledger/refusals", tags=["ledger"], summary="Refusals of known callers, counted")
+def refusals(service: OfService, actor: By) -> list[dict[str, Any]]:
+    """By hour, person, route and type."""
+    with service.look(actor) as work:
+        return administration.refused_requests(work)
 
 
 @router.get("/ledger/strangers", tags=["ledger"], summary="Refusals of unknown callers, counted")

@@ -1,8 +1,81 @@
 """What requests may hold. Unknown fields are refused, so that a typo is heard of."""
 
+import math
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
 
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
+
+from api.problems import Problem
+
+DEEPEST = 40
+"""How deep a JSON body may be nested; our own documents need ten."""
+LARGEST = 2**53 - 1
+"""The largest whole number that every reader of JSON reads alike (RFC 8785 takes no other)."""
+
+
+class JsonRoute(APIRoute):
+    """A route that looks at a JSON body before anything of it is believed or stored."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The route's handler, with that look before it."""
+        handler = super().get_route_handler()
+        takes_json = self.body_field is not None
+
+        async def looking(request: Request) -> Response:
+            if takes_json:
+                try:
+                    refuse_unfit(await request.json())
+                except (ValueError, RecursionError):  # ValueError: not UTF-8 too, and long numbers
+                    raise NO_JSON from None
+            return await handler(request)
+
+        return looking
+
+
+def refuse_unfit(document: Any) -> None:
+    """Refuse what can't be signed, stored or read back as it was sent (RFC 7493, I-JSON)."""
+    level = [document]
+    for _ in range(DEEPEST):
+        if not all(_fits(item) for item in level):
+            raise NO_JSON
+        level = [inner for item in level for inner in _inside(item)]
+        if not level:
+            return
+    raise Problem(
+        "bad-request",
+        f"The body is nested more than {DEEPEST} deep.",
+        "See /openapi.json for what this route takes.",
+    )
+
+
+def _inside(item: Any) -> list[Any]:
+    match item:
+        case dict():
+            return [*item, *item.values()]
+        case list():
+            return item
+    return []
+
+
+def _fits(item: Any) -> bool:
+    match item:
+        case float():
+            return math.isfinite(item)
+        case int():
+            return abs(item) <= LARGEST
+        case str():
+            return not any("\ud800" <= letter <= "\udfff" for letter in item)
+    return True
+
+
+NO_JSON = Problem(
+    "bad-request",
+    "The body is not JSON that every reader reads alike.",
+    "Send UTF-8 JSON with finite numbers, whole ones of at most 15 digits, and no lone surrogates.",
+)
 
 
 class _Body(BaseModel):

@@ -1,20 +1,22 @@
 """The parts that every process of a service holds: settings, database, vault, objects, clock."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, Select, select
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from api import store
 from api.objects import ObjectFault, Objects
 from api.operations import Work
 from api.problems import Problem, problem_of
 from api.settings import Clock, Settings
+from api.store import Application, Dataset, Delivery, Job, RefusedRequest, Release
 from keyvault.custody import FileCustody
 from keyvault.errors import (
     EnrolmentError,
@@ -57,38 +59,74 @@ class Service:
 
     @contextmanager
     def work(self, actor: Actor) -> Iterator[Work]:
-        """One transaction in somebody's name; a refusal is written down after it was taken back."""
-        with self._refusals_noted(actor), store.writing(self.engine) as session:
+        """One transaction in somebody's name; a refusal takes all of it back."""
+        with _problems(), store.writing(self.engine) as session:
             yield Work(session, self.vault, self.objects, actor, self.clock.now())
 
     @contextmanager
     def look(self, actor: Actor) -> Iterator[Work]:
         """The same for work that changes nothing: it waits for no writer."""
-        with self._refusals_noted(actor), store.reading(self.engine) as session:
+        with _problems(), store.reading(self.engine) as session:
             yield Work(session, self.vault, self.objects, actor, self.clock.now())
 
-    @contextmanager
-    def _refusals_noted(self, actor: Actor) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            problem = as_problem(error)
-            if problem is not None and problem.status < 500:
-                self.note_refusal(actor, problem)
-                raise problem from error
-            raise
+    def note_refusal(
+        self, actor: Actor, problem: Problem, method: str, template: str, named: Mapping[str, Any]
+    ) -> None:
+        """Write a refusal into the ledger, once an hour for each person, route and type.
 
-    def note_refusal(self, actor: Actor, problem: Problem, **facts: Any) -> None:
-        """A refusal of somebody known is an event like any other."""
+        All are counted; a ledger with every one of them could be filled by anybody who is known.
+        """
+        now = self.clock.now()
+        hour, route = now.strftime("%Y-%m-%dT%H"), f"{method} {template}"
         with store.writing(self.engine) as session:
-            connection = session.connection()
-            self.vault.ledger(connection).append(
-                connection,
-                "request.refused",
-                {"type": problem.type, "status": problem.status, **facts},
-                actor=actor.person,
-                now=self.clock.now(),
+            row = session.get(RefusedRequest, (hour, actor.person, route, problem.type))
+            if row is not None:
+                row.count += 1
+                return
+            session.add(
+                RefusedRequest(
+                    hour=hour, person=actor.person, route=route, type=problem.type, count=1
+                )
             )
+            facts = {"type": problem.type, "status": problem.status, "method": method}
+            facts |= {"path": template, **_ours(session, named)}
+            work = Work(session, self.vault, self.objects, actor, now)
+            work.note("request.refused", **facts)
+
+
+def _ours(session: Session, named: Mapping[str, Any]) -> dict[str, str]:
+    """The ids in a path that are those of things here; a caller's other texts stay outside."""
+    return {
+        name: str(value)
+        for name, value in named.items()
+        if (name in THINGS and session.get(THINGS[name], value) is not None)
+        or (name == "permit" and session.scalar(_application_of(value)) is not None)
+    }
+
+
+def _application_of(permit: str) -> Select[str]:
+    return select(Application.id).where(Application.permit == permit)
+
+
+THINGS: Mapping[str, type[store.Base]] = {
+    "application": Application,
+    "dataset": Dataset,
+    "delivery": Delivery,
+    "job": Job,
+    "release": Release,
+}
+
+
+@contextmanager
+def _problems() -> Iterator[None]:
+    """Errors of ours as the problems that they stand for."""
+    try:
+        yield
+    except Exception as error:
+        problem = as_problem(error)
+        if problem is not None and problem.status < 500:
+            raise problem from error
+        raise
 
 
 def whereabouts(error: BaseException) -> str:

@@ -4,6 +4,7 @@ Keys, enrolments, permits and the ledger are the vault's tables (`keyvault.table
 database, so that a change and the ledger entry that tells of it are one transaction.
 """
 
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -24,6 +25,13 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 from sqlalchemy.types import DateTime, TypeDecorator
+
+CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
+
+
+def new_id(prefix: str) -> str:
+    """An opaque id: a prefix that says what kind of thing, and 80 random bits."""
+    return f"{prefix}-" + "".join(secrets.choice(CROCKFORD) for _ in range(16))
 
 
 class UtcDateTime(TypeDecorator[datetime]):

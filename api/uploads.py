@@ -332,7 +332,7 @@ def actor_of(service: Service) -> Callable[[Request], Actor]:
         now = service.clock.now()
         try:
             with store.reading(service.engine) as session:
-                return auth.actor(
+                known = auth.actor(
                     session,
                     service.vault,
                     service.settings,
@@ -343,5 +343,7 @@ def actor_of(service: Service) -> Callable[[Request], Actor]:
             with store.writing(service.engine) as session:
                 auth.count_stranger(session, problem.type, now)
             raise
+        request.state.actor = known
+        return known
 
     return find

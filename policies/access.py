@@ -114,6 +114,7 @@ ACTIONS: Mapping[str, Rule] = {
     "keys.list": _rule("administrator auditor"),
     "keys.rotate": _rule("administrator"),
     "ledger.read": _rule("administrator auditor dpo director"),
+    "ledger.checkpoint": _rule("everybody"),
 }
 
 

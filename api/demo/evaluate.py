@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 
 from api import store
 from api.demo.extracts import ExtractFile
-from api.operations.linkage import admissions, open_object
+from api.operations.linkage import admissions
+from api.operations.sealed import open_object
 from api.service import Service
 from api.store import Delivery
 from policies.coarsening import SUPPRESSED

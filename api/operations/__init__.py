@@ -5,7 +5,6 @@ who asks and what time it is. It checks access, does its work, writes the ledger
 transaction and hands domain values back. Routes, jobs and CLI only authenticate, call, render.
 """
 
-import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -20,8 +19,6 @@ from keyvault.ledger import Entry
 from keyvault.vault import Vault
 from policies import access
 from policies.access import Actor, Thing
-
-CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 @dataclass(frozen=True)
@@ -66,11 +63,6 @@ NOBODY = Actor("", "", frozenset())
 
 ABSENT_THING = Thing(organisation="\0", members=frozenset({"\0"}))
 """What isn't there belongs to nobody, so that asking for it is refused like asking for others'."""
-
-
-def new_id(prefix: str) -> str:
-    """An opaque id: a prefix that says what kind of thing, and 80 random bits."""
-    return f"{prefix}-" + "".join(secrets.choice(CROCKFORD) for _ in range(16))
 
 
 def found(thing: Any) -> Any:

@@ -1,15 +1,31 @@
 """People, keys and the ledger: what administrators do and auditors look at."""
 
+import base64
 from typing import Any
 
 from sqlalchemy import select
 
 from api.operations import ABSENT_THING, Work, found
 from api.problems import Problem
-from api.store import Job, Organisation, Stranger
+from api.store import Job, Organisation, RefusedRequest, Stranger
 from keyvault import ledger as ledgers
+from keyvault import merkle
 from policies import access
 from policies.access import Thing
+
+
+def add_organisation(work: Work, identifier: str, name: str) -> Organisation:
+    """Make an organisation known; people and datasets belong to one."""
+    work.demand("organisation.add")
+    if work.session.get(Organisation, identifier) is not None:
+        raise Problem(
+            "already-there", "There is an organisation with this id.", "Choose another id."
+        )
+    organisation = Organisation(id=identifier, name=name, added_at=work.now)
+    work.session.add(organisation)
+    work.session.flush()
+    work.note("organisation.added", organisation=identifier)
+    return organisation
 
 
 def enrol(work: Work, document: dict[str, Any], signatures: list[dict[str, Any]]) -> dict[str, Any]:
@@ -95,6 +111,43 @@ def ledger_entries(work: Work, start: int, most: int) -> dict[str, Any]:
     }
 
 
+def checkpoint(work: Work, since: int | None) -> dict[str, Any]:
+    """The present checkpoint, and the proof that the first `since` entries are still the same.
+
+    For everybody: whoever kept a checkpoint can check it without reading an entry. The proof is
+    that of RFC 6962, section 2.1.2, as a list of base64 hashes.
+    """
+    work.demand("ledger.checkpoint")
+    connection = work.session.connection()
+    size = ledgers.size(connection)
+    if since is not None and since > size:
+        raise Problem(
+            "ledger-shorter",
+            f"The ledger has {size} entries.",
+            "If you hold a checkpoint of this service over more, entries were removed since: "
+            "show it to an auditor.",
+        )
+    proof = merkle.consistency_proof(ledgers.leaf_hashes(connection), since) if since else []
+    return {
+        "checkpoint": ledgers.latest_checkpoint(connection),
+        "size": size,
+        "proof": [base64.b64encode(part).decode() for part in proof],
+    }
+
+
+def refused_requests(work: Work) -> list[dict[str, Any]]:
+    """What people known here were refused, counted by the hour; the ledger names the first."""
+    work.demand("ledger.read")
+    rows = work.session.scalars(
+        select(RefusedRequest).order_by(RefusedRequest.hour, RefusedRequest.person)
+    )
+    return [
+        {"hour": row.hour, "person": row.person, "route": row.route, "type": row.type,
+         "count": row.count}
+        for row in rows
+    ]  # fmt: skip
+
+
 def strangers(work: Work) -> list[dict[str, Any]]:
     """Refusals of callers who never proved who they are, counted by day."""
     work.demand("ledger.read")
@@ -113,9 +166,10 @@ def job(work: Work, identifier: str) -> Job:
 
 def readable_jobs(work: Work) -> list[Job]:
     """The jobs the actor may look at, newest first, a hundred at most."""
-    rows = work.session.scalars(select(Job).order_by(Job.sequence.desc()).limit(100))
-    return [
-        row
-        for row in rows
-        if access.refusal(work.actor, "job.read", Thing(organisation=row.organisation)) is None
+    readable = [
+        organisation
+        for organisation in work.session.scalars(select(Job.organisation).distinct())
+        if access.refusal(work.actor, "job.read", Thing(organisation=organisation)) is None
     ]
+    rows = select(Job).where(Job.organisation.in_(readable))
+    return list(work.session.scalars(rows.order_by(Job.sequence.desc()).limit(100)))

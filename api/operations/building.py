@@ -23,8 +23,8 @@ from sqlalchemy.orm import Session
 from api.objects import Objects
 from api.operations import Stored, assembly, found
 from api.operations.assembly import Rows, Source
-from api.operations.deliveries import Progress, sealed_object
-from api.operations.linkage import open_object
+from api.operations.deliveries import Progress
+from api.operations.sealed import open_object, sealed_object
 from api.problems import Problem
 from api.store import Admission, Application, Dataset, Delivery, Release, reading, writing
 from keyvault.keyring import RoleKeys, stored_key

@@ -22,9 +22,9 @@ from sqlalchemy.orm import Session
 
 from api import jobs
 from api.objects import Objects
-from api.operations import ABSENT_THING, Stored, Work, found, new_id
+from api.operations import ABSENT_THING, Stored, Work, found
 from api.problems import Problem
-from api.store import Dataset, Delivery, Organisation, StoredObject, reading
+from api.store import Dataset, Delivery, new_id, reading
 from keyvault.sealing import write_table
 from keyvault.vault import Vault
 from linkage import datasets, extracts
@@ -428,22 +428,3 @@ def release_upload(work: Work, identifier: str) -> str | None:
     delivery: Delivery = found(work.session.get(Delivery, identifier))
     name, delivery.upload = delivery.upload, None
     return name
-
-
-def sealed_object(session: Session, name: str) -> StoredObject:
-    """The record of a stored object."""
-    return found(session.get(StoredObject, name))  # type: ignore[no-any-return]
-
-
-def add_organisation(work: Work, identifier: str, name: str) -> Organisation:
-    """Make an organisation known; people and datasets belong to one."""
-    work.demand("organisation.add")
-    if work.session.get(Organisation, identifier) is not None:
-        raise Problem(
-            "already-there", "There is an organisation with this id.", "Choose another id."
-        )
-    organisation = Organisation(id=identifier, name=name, added_at=work.now)
-    work.session.add(organisation)
-    work.session.flush()
-    work.note("organisation.added", organisation=identifier)
-    return organisation

@@ -12,12 +12,13 @@ from sqlalchemy.orm import Session
 
 from api.objects import Objects
 from api.operations import Stored, Work, found
-from api.operations.deliveries import Progress, sealed_object
+from api.operations.deliveries import Progress
+from api.operations.sealed import open_object
 from api.problems import Problem
-from api.store import Admission, Dataset, Delivery, StoredObject, reading
-from keyvault.keyring import RoleKeys, stored_key
+from api.store import Admission, Dataset, Delivery, reading
+from keyvault.keyring import RoleKeys
 from keyvault.pseudonyms import Origins, subject_ids
-from keyvault.sealing import read_table, write_table
+from keyvault.sealing import write_table
 from keyvault.vault import Vault
 from linkage import engine as linking
 from linkage import extracts
@@ -36,15 +37,6 @@ class Admitted:
     objects: dict[str, Stored]
     quality: dict[str, Any]
     review: int
-
-
-def open_object(
-    session: Session, objects: Objects, role: RoleKeys, name: str, binding: str
-) -> pa.Table:
-    """Read a sealed table with a role's key; another role's key fails here."""
-    stored: StoredObject = sealed_object(session, name)
-    key = role.open(stored_key(session.connection(), found(stored.key)))
-    return read_table(objects.get(name, stored.sha256), key, binding)
 
 
 def identifiers_of(

@@ -8,9 +8,9 @@ from typing import Any
 import pyrage
 from sqlalchemy import select
 
-from api.operations import ABSENT_THING, Work, found, new_id
+from api.operations import ABSENT_THING, Work, found
 from api.problems import Problem, refuse
-from api.store import Application, Dataset, Project, Reason
+from api.store import Application, Dataset, Project, Reason, new_id
 from keyvault.errors import PermitAbsentError
 from linkage import datasets
 from linkage.engine import FIELDS

@@ -5,12 +5,12 @@ from typing import Any
 from sqlalchemy import select
 
 from api import jobs
-from api.operations import ABSENT_THING, Stored, Work, found, new_id, projects
+from api.operations import ABSENT_THING, Stored, Work, found, projects
 from api.operations.building import Built, accepted_delivery, received
-from api.operations.deliveries import sealed_object
 from api.operations.projects import keep_reason, reasons, sealed_permit, signed_by_actor
+from api.operations.sealed import sealed_object
 from api.problems import Problem
-from api.store import Admission, Delivery, Envelope, Job, Release, StoredObject
+from api.store import Admission, Delivery, Envelope, Job, Release, StoredObject, new_id
 from keyvault.errors import PermitChangedError
 from policies import access
 from policies.access import Thing
