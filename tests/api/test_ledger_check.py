@@ -1,5 +1,6 @@
 """`schakel ledger verify` finds what somebody with the database in hands could do to the past."""
 
+import base64
 import json
 import shutil
 from collections.abc import Callable
@@ -11,7 +12,10 @@ import pytest
 
 from api.cli import run
 from keyvault import ledger as ledgers
-from tests.api.house import House
+from keyvault.checkpoints import read_checkpoint
+from keyvault.errors import LedgerError
+from keyvault.merkle import verify_consistency
+from tests.api.house import House, refusal_of
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +141,43 @@ def test_a_ledger_rewritten_word_for_word_is_the_same_ledger(
     _rewritten(house, copy, lambda _document: None)
     code, answer = _verify(copy, capsys, "--checkpoint", str(copy.parent / "receipt.json"))
     assert (code, answer["problems"]) == (0, [])
+
+
+def test_anybody_known_can_check_a_checkpoint_without_reading_an_entry(
+    house: House, receipt: dict[str, Any]
+) -> None:
+    """The present checkpoint and the RFC 6962 proof that it only grew."""
+    holder = house["holder-vdab"]
+    keys = holder.public()["ledger"]
+    old = read_checkpoint(receipt["checkpoint"], keys)
+    assert refusal_of(lambda: holder.get("/ledger")).type == "wrong-role"
+    answer = holder.get(f"/ledger/checkpoint?since={old.size}")
+    new = read_checkpoint(answer["checkpoint"], keys)
+    proof = [base64.b64decode(part) for part in answer["proof"]]
+    assert (new.size, new.size > old.size) == (answer["size"], True)
+    verify_consistency(old.size, new.size, proof, old.root, new.root)
+    with pytest.raises(LedgerError):
+        verify_consistency(old.size, new.size, proof, b"\0" * 32, new.root)
+    assert holder.get("/ledger/checkpoint")["proof"] == []
+
+
+def test_a_checkpoint_over_more_than_there_is_says_what_that_means(house: House) -> None:
+    """A holder whose checkpoint is longer than the ledger has found something."""
+    size = house["holder-vdab"].get("/ledger/checkpoint")["size"]
+    refusal = refusal_of(
+        lambda: house["holder-vdab"].get(f"/ledger/checkpoint?since={size + 10_000}")
+    )
+    assert (refusal.status, refusal.type) == (409, "ledger-shorter")
+    assert "auditor" in refusal.problem["next_step"]
+
+
+@pytest.mark.parametrize("asked", ["start", "most", "checkpoint?since"])
+@pytest.mark.parametrize("number", [10**20, -1, "x", "9" * 5000])
+def test_a_place_that_cannot_be_is_bad_input(house: House, asked: str, number: object) -> None:
+    """Numbers that no ledger reaches are the asker's mistake, not ours."""
+    path = f"/ledger/{asked}={number}" if "?" in asked else f"/ledger?{asked}={number}"
+    refusal = refusal_of(lambda: house["auditor-1"].get(path))
+    assert (refusal.status, refusal.type) == (400, "bad-request")
 
 
 def test_a_file_that_is_no_checkpoint_is_bad_input(

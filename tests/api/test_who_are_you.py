@@ -1,6 +1,8 @@
 """Tokens and assertions: nobody gets further than three open routes without a good one."""
 
 import json
+import threading
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -9,8 +11,11 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from api import jobs, store
+from api.demo.extracts import declarations
 from api.profiles import private_key
 from keyvault.tokens import ASSERTION_TYPE
+from policies.access import Actor
 from tests.api.house import House, refusal_of
 
 OPEN = {"/health", "/keys", "/token", "/openapi.json"}
@@ -139,12 +144,112 @@ def test_strangers_are_counted_and_not_listed(house: House) -> None:
     assert len(house.ledger_kinds()) == before
 
 
+def _leaves(house: House, start: int) -> list[dict[str, Any]]:
+    entries = house["auditor-1"].get(f"/ledger?most=10000&start={start}")["entries"]
+    return [json.loads(entry["leaf"]) for entry in entries]
+
+
 def test_refusals_of_known_people_stand_in_the_ledger(house: House) -> None:
-    """Row P04: what somebody tried and may not is an event like any other."""
-    before = house.ledger_kinds()
+    """Row P04: what somebody tried and may not is an event like any other; it names the thing."""
+    house["holder-vdab"].post("/datasets", declarations()["employment-service"].to_mapping())
+    before = len(house.ledger_kinds())
     refusal = refusal_of(lambda: house["researcher-1"].get("/ledger"))
     assert (refusal.status, refusal.type) == (403, "wrong-role")
-    assert house.ledger_kinds()[len(before) :] == ["request.refused"]
+    auditor = house["auditor-1"]
+    assert refusal_of(lambda: auditor.call("PATCH", "/uploads/85.07.30-033.28")).status == 412
+    (first, second) = _leaves(house, before)
+    assert (first["kind"], first["actor"]) == ("request.refused", "researcher-1")
+    assert first["facts"] == {
+        "type": "wrong-role", "status": 403, "method": "GET", "path": "/ledger",
+    }  # fmt: skip
+    assert second["facts"] == {
+        "type": "tus-version", "status": 412, "method": "PATCH", "path": "/uploads/{delivery}",
+    }  # fmt: skip
+
+
+def test_a_refusal_names_what_it_was_about_if_that_is_ours(house: House) -> None:
+    """A caller's own text stays outside; malformed requests are recorded like others."""
+    document = {"project": "p", "title": "t"}
+    application = house["researcher-1"].post("/applications", document)["id"]
+    before = len(house.ledger_kinds())
+    holder = house["holder-rsz"]
+    path = f"/applications/{application}/advice"
+    assert refusal_of(lambda: holder.post(path, {"document": 1})).status == 400
+    assert refusal_of(lambda: holder.get("/jobs/85073003328")).status == 404
+    first, second = (leaf["facts"] for leaf in _leaves(house, before))
+    assert (first["type"], first["application"]) == ("bad-request", application)
+    assert set(second) == {"type", "status", "method", "path"}
+
+
+def test_the_same_refusal_is_written_once_an_hour_and_counted(house: House) -> None:
+    """Nobody can fill the ledger with what they may not."""
+    before = len(house.ledger_kinds())
+    for number in range(4):
+        refusal_of(lambda number=number: house["researcher-2"].get(f"/releases/nope-{number}"))
+    assert house.ledger_kinds()[before:] == ["request.refused"]
+    (counted,) = [
+        row for row in house["auditor-1"].get("/ledger/refusals") if row["person"] == "researcher-2"
+    ]
+    assert (counted["route"], counted["count"]) == ("GET /releases/{release}", 4)
+
+
+NESTED = "[" * 50 + "]" * 50
+ODD = [
+    f'{{"id": {NESTED}}}',
+    '{"id": ' + "[" * 100_000,
+    '{"id": NaN}',
+    '{"id": 1e999}',
+    '{"id": 9007199254740993}',
+    '{"id": ' + "9" * 5000 + "}",
+    '{"id": "\\ud800"}',
+    '{"\\ud800": 1}',
+    '{"id": ',
+    "\xff",
+]
+
+
+@pytest.mark.parametrize("route", ["/datasets", "/applications", "/releases"])
+@pytest.mark.parametrize("body", ODD, ids=range(len(ODD)))
+def test_json_that_others_read_otherwise_is_refused(house: House, route: str, body: str) -> None:
+    """Before anything is stored, and with a sentence about the body."""
+    client = house["researcher-1"]
+    answer = httpx.post(
+        client.profile.server + route,
+        content=body.encode("latin-1"),
+        headers={"Authorization": f"Bearer {client.token()}", "Content-Type": "application/json"},
+    )
+    assert answer.status_code == 400
+    assert answer.json()["type"] == "urn:schakel:problem:bad-request"
+    assert answer.json()["detail"].startswith("The body is")
+
+
+def test_others_are_answered_while_a_token_waits_for_the_database(house: House) -> None:
+    """Who waits for the write lock waits in a thread of its own."""
+    assertion = _assertion(house, jti="patient")
+    answers: list[int] = []
+    asking = threading.Thread(target=lambda: answers.append(_ask(house, assertion).status_code))
+    with store.writing(house.service.engine) as session:
+        session.connection()  # the write lock is ours
+        asking.start()
+        time.sleep(0.3)
+        server = house["auditor-1"].profile.server
+        assert httpx.get(f"{server}/health", timeout=5).status_code == 200
+        assert answers == []
+    asking.join()
+    assert answers == [200]
+
+
+def test_old_jobs_are_found_behind_many_of_others(house: House) -> None:
+    """One's own hundred newest, however many others there are."""
+    now = house.clock.now()
+    with store.writing(house.service.engine) as session:
+        for organisation, count in (("vdab", 1), ("rsz", 120)):
+            actor = Actor("holder", organisation, frozenset())
+            for _ in range(count):
+                job = jobs.enqueue(session, "intake", "nobody", {}, actor, now)
+                job.state = "done"
+    assert len(house["holder-vdab"].get("/jobs")) == 1
+    assert len(house["holder-rsz"].get("/jobs")) == 100
 
 
 def test_an_enrolment_takes_two_administrators(house: House) -> None:
