@@ -121,7 +121,7 @@ def me(actor: By) -> dict[str, Any]:
 
 @router.post("/datasets", status_code=201, tags=["datasets"], summary="Declare a dataset")
 def add_dataset(body: dict[str, Any], service: OfService, actor: By) -> dict[str, Any]:
-    """The declaration as JSON; see README.md of linkage for its words."""
+    """The declaration as JSON; linkage/README.md has its words."""
     with service.work(actor) as work:
         return deliveries.add_dataset(work, body).declaration
 
