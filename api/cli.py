@@ -112,14 +112,17 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _confirm(told: dict[str, Any], *, yes: bool, question: str = "Sign this?") -> None:
-    """Show what is about to be signed, and sign only what somebody looked at.
+def _confirm(
+    told: dict[str, Any], last: str = "", *, yes: bool, question: str = "Sign this?"
+) -> None:
+    """Show what is about to be signed, the hash in the last line, and ask.
 
     What is shown is read from the same answer that the hash is made of.
     """
     screen = _screen()
     if not (screen.as_json and yes):
         screen.fields(told, aside=True)
+        screen.line(last, aside=True)
     if yes:
         return
     if not sys.stdin.isatty():
@@ -280,7 +283,14 @@ def profile_trust(
         client.public()
     shown = client.profile.service or {}
     same_ledger = known.service is None or known.service["ledger"] == shown["ledger"]
-    _confirm({"known": known.service, "shown now": shown}, yes=yes, question="Trust these keys?")
+    _confirm(
+        {
+            "known so far": known.service,
+            "shown now": shown,
+        },
+        yes=yes,
+        question="Trust these keys?",
+    )
     checkpoint = known.checkpoint if same_ledger else None
     profiles.save(_Chosen.profile, replace(known, service=shown, checkpoint=checkpoint))
     _screen().answer(
@@ -616,8 +626,8 @@ def sign_advice(
                 "you sign": f"{document['opinion']} advice",
                 "text": text,
                 **_told(row),
-                "SHA-256 of the application": document["application_sha256"],
             },
+            f"SHA-256 of the application: {document['application_sha256']}",
             yes=yes,
         )
         row = client.post(
@@ -665,8 +675,8 @@ def sign_approval(
                 "advice": f"{advice.get('opinion')}, by {advice.get('by')}: {advice.get('text')}"
                 if advice
                 else None,
-                "SHA-256 of the advice": document["advice_sha256"],
             },
+            f"SHA-256 of the advice: {document['advice_sha256']}",
             yes=yes,
         )
         row = client.post(
@@ -813,8 +823,8 @@ def release_clear(release: str, yes: Yes = False) -> None:
                 "you sign": "the release may leave",
                 **{name: row[name] for name in ("id", "project", "permit", "period", "builder")},
                 **(row["summary"] or {}),
-                "SHA-256 of the manifest": row["manifest_sha256"],
             },
+            f"SHA-256 of the manifest: {row['manifest_sha256']}",
             yes=yes,
         )
         client.post(
@@ -1070,6 +1080,7 @@ def run(arguments: list[str]) -> int:
 
 def _failed(error: Exception) -> int:
     """The exit code for an error of ours, said as a sentence; a fault is nobody's to hide."""
+    from httpx import InvalidURL
     from pydantic import ValidationError
 
     from api.client import Distrust, IdentityFault, PackageFault, ServiceRefusal, Unreachable
@@ -1093,6 +1104,9 @@ def _failed(error: Exception) -> int:
         case ValidationError():  # of the settings; documents have errors of their own
             names = ", ".join(f"SCHAKEL_{str(one['loc'][0]).upper()}" for one in error.errors())
             return _screen().fail({"detail": f"The setting {names} can't be used."}, BAD_INPUT)
+        case InvalidURL():
+            text = "What was given can't stand in an address; check the ids on the command line."
+            return _screen().fail({"detail": text}, BAD_INPUT)
         case OSError():
             text = f"{error.filename or 'A file or line'}: {error.strerror or 'it failed'}."
             return _screen().fail({"detail": text}, BAD_INPUT if _misnamed(error) else REFUSED)

@@ -429,7 +429,12 @@ class Client:
 
     def _growth(self, old: Checkpoint) -> str:
         """The present checkpoint as proven from one older one."""
-        answer = self.get(f"/ledger/checkpoint?since={old.size}")
+        try:
+            answer = self.get(f"/ledger/checkpoint?since={old.size}")
+        except ServiceRefusal as refusal:
+            if refusal.type == "ledger-shorter":
+                raise Distrust(_REWRITTEN) from None
+            raise
         try:
             present = self._checkpoint(answer["checkpoint"])
             proof = [base64.b64decode(item, validate=True) for item in answer["proof"]]

@@ -46,9 +46,9 @@ class Screen:
         else:
             self.fields(value)
 
-    def line(self, text: str) -> None:
-        """A line (or more) of an answer for people."""
-        self.out.print(_harmless(text))
+    def line(self, text: str, *, aside: bool = False) -> None:
+        """A line (or more) of an answer for people; `aside` of it, on standard error."""
+        (self.err if aside else self.out).print(_harmless(text))
 
     def fields(self, value: Mapping[str, Any], *, aside: bool = False) -> None:
         """A thing's fields, one a line; `aside` of the answer they go to standard error."""

@@ -15,6 +15,7 @@ CHANGING = [
     (re.compile(r"\b(application|permit|delivery|release|job)-[0-9a-hjkmnp-tv-z]{16}\b"), r"\1-…"),
     (re.compile(r"\bage1[02-9ac-hj-np-z]{58}\b"), "age1…"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "…"),
+    (re.compile(r"\b20\d\d-\d\d-\d\d\b"), "…"),
     (re.compile(r"\b[PHE]1[0-9A-HJKMNP-TV-Z]{27}\b"), "P1…"),
     (re.compile(r'^"P1….*$', re.MULTILINE), '"P1…,…'),
     (re.compile(r"\b\d+ bytes\b"), "… bytes"),
@@ -22,8 +23,8 @@ CHANGING = [
     (re.compile(r"^(suppressed \w+ +)\S+$", re.MULTILINE), r"\1…"),
     (re.compile(r"[ \t]+$", re.MULTILINE), ""),
 ]
-"""What differs from run to run: ids, keys, hashes, sizes; and which of several units a value is
-withheld from, which follows from their ids."""
+"""What differs from run to run: ids, keys, hashes, sizes, dates; and which of several units a value
+is withheld from, which follows from their ids."""
 
 
 def commands(block: str) -> list[str]:

@@ -1,17 +1,24 @@
 """The command line: what it says, what it answers to programs, and how it ends."""
 
+import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from api import profiles
+from api import founding, profiles
 from api.cli import run
+from api.client import Client
 from api.demo import examples
 from api.demo.extracts import declarations
+from api.settings import Settings
+from keyvault.checkpoints import Checkpoint, write_checkpoint
+from policies import permits
 from tests.api.house import House
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -208,6 +215,24 @@ def test_a_faulty_extract_is_shown_by_row_variable_and_reason(cli: Cli, tmp_path
         (("serve", "--data", "empty-folder"), 1, "schakel init"),
         (("identity", "bad.yaml"), 2, "never overwritten"),
         (("profile", "new", "admin-1", "--name", "x", "--request", "r"), 2, "already"),
+        (("check", ".", "--dataset", "good.yaml"), 2, "is a folder"),
+        (("apply", "."), 2, "is a folder"),
+        (("identity", "no/such/file"), 2, "no/such/file: No such file"),
+        (("profile", "new", "late", "--name", "x", "--request", "no/r"), 2, "no/r: No such file"),
+        (("sign", "enrolment", "unsigned.yaml", "--profile", "admin-1"), 2, "whose it is"),
+        (("--profile", "broken", "person", "list"), 2, "broken can't be read"),
+        (("ledger", "verify", "--checkpoint", "bad.json"), 2, "no JSON"),
+        (("ledger", "verify", "--checkpoint", "binary"), 2, "no checkpoint"),
+        (("ledger", "verify", "--checkpoint", "."), 2, "is a folder"),
+        (("ledger", "verify", "--data", "nosuch"), 2, "no folder nosuch"),
+        (("ledger", "verify", "--data", "."), 1, "no service"),
+        (("ledger", "verify", "--profile", "holder-rsz"), 2, "nothing to compare"),
+        (
+            ("download", "r", "--identity", "bad.yaml", "--out", "o", "--profile", "researcher-1"),
+            2,
+            "no age identity",
+        ),
+        (("release", "show", "a\x01b", "--profile", "researcher-1"), 2, "address"),
     ],
     ids=lambda item: " ".join(item)[:40] if isinstance(item, tuple) else None,
 )
@@ -218,6 +243,13 @@ def test_what_goes_wrong_is_one_sentence_and_an_exit_code(
     (tmp_path / "bad.yaml").write_text("a: [")
     (tmp_path / "list.yaml").write_text("- a\n")
     (tmp_path / "empty.yaml").write_text("{}\n")
+    (tmp_path / "good.yaml").write_text(
+        yaml.safe_dump(declarations()["child-benefit"].to_mapping())
+    )
+    (tmp_path / "unsigned.yaml").write_text("{document: {}, signatures: [{}]}\n")
+    (tmp_path / "bad.json").write_text("{a")
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    profiles.path("broken").write_text('{"person": "x"')
     profiles.save("far-away", profiles.Profile.new("x", "x", "http://127.0.0.1:9"))
     ended, _, err = cli(*arguments)
     assert ended == code
@@ -226,6 +258,197 @@ def test_what_goes_wrong_is_one_sentence_and_an_exit_code(
     ended, _, err = cli("--json", *arguments)
     assert ended == code
     assert json.loads(err)["detail"]
+
+
+def test_a_profile_that_is_broken_hides_no_other(cli: Cli) -> None:
+    """It is listed as what it is, and nothing is left behind by one that couldn't be made."""
+    for content in ("{", "{}", "[]", json.dumps({"person": "x", "name": "x", "server": "x",
+                    "signing_key": "x", "authentication_key": 3})):  # fmt: skip
+        profiles.path("broken").write_text(content)
+        code, out, err = cli("profile", "list")
+        assert code == 0
+        assert "admin-1" in out
+        assert "broken can't be read" in " ".join(err.split())
+    listed = _json(cli("--json", "profile", "list"))
+    assert [row["profile"] for row in listed if "fault" in row] == ["broken"]
+    assert cli("profile", "new", "late", "--name", "x", "--request", "no/r")[0] == 2
+    assert "late" not in profiles.names()
+
+
+def test_what_others_wrote_is_shown_and_never_obeyed(house: House, cli: Cli) -> None:
+    """Markup and control characters in a name are text like any other."""
+    name = "[/x] [red]Rose[/red] :smile: \x1b[2J\u202e"
+    house["admin-1"].post("/organisations", {"id": "odd", "name": name})
+    code, out, err = cli("--profile", "auditor-1", "organisation", "list")
+    assert code == 0, err
+    assert "[/x] [red]Rose[/red] :smile: \ufffd[2J\ufffd" in out
+    assert _json(cli("--json", "--profile", "auditor-1", "organisation", "list"))
+
+
+def _applied(house: House, project: str) -> dict[str, Any]:
+    """A request that was handed in, with the datasets that it asks for declared."""
+    document = house.application(project)
+    known = {row["id"] for row in house["auditor-1"].get("/datasets")}
+    for dataset in {one["id"] for one in document["datasets"]} - known:
+        declared = declarations()[dataset]
+        house[f"holder-{declared.holder}"].post("/datasets", declared.to_mapping())
+    return house.story.apply(house, "researcher-1", document)
+
+
+class _Terminal(io.StringIO):
+    """Somebody at a terminal who types this."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_nobody_signs_unseen(house: House, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S06: title, figures and hash are shown, and without a yes nothing is signed."""
+    row = _applied(house, "unseen")
+    advise = ("--profile", "dpo-1", "sign", "advice", row["id"], "--text", "Fine.")
+
+    def state() -> str:
+        return str(house["dpo-1"].get(f"/applications/{row['id']}")["state"])
+
+    code, out, err = cli(*advise)
+    assert code == 2
+    assert "--yes" in err
+    assert out == ""
+    for part in (row["document"]["title"], "unseen", "child-benefit 2024", "researcher-1",
+                 permits.sha256(row["document"])):  # fmt: skip
+        assert part in err
+    code, _, err = cli("--json", *advise)
+    assert code == 2
+    monkeypatch.setattr("sys.stdin", _Terminal("n\n"))
+    code, _, err = cli(*advise)
+    assert code == 1
+    assert "Sign this?" in err
+    assert state() == "submitted"
+    monkeypatch.setattr("sys.stdin", _Terminal("y\n"))
+    assert cli(*advise)[0] == 0
+    advised = house["dpo-1"].get(f"/applications/{row['id']}")
+    assert advised["state"] == "advised"
+    approve = ("--profile", "director-1", "sign", "approval", row["id"], "--reason", "Yes.")
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    code, _, err = cli(*approve)
+    assert code == 2
+    for part in (row["document"]["title"], "favourable, by dpo-1: Fine.",
+                 permits.sha256(advised["advice"]["document"])):  # fmt: skip
+        assert part in err
+    assert state() == "advised"
+    code, _, err = cli("--json", *approve, "--yes")
+    assert code == 0
+    assert err == ""
+
+
+def test_an_approval_is_of_advice_on_the_text_that_was_shown(
+    house: House, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that shows one application and has another one's advice signed gets nothing."""
+    row = _applied(house, "swapped")
+    house.story.advise(house, row)
+    true_get = Client.get
+
+    def other_text(client: Client, path: str) -> Any:
+        answer = true_get(client, path)
+        if path.startswith("/applications/"):
+            answer["document"]["title"] = "Something harmless"
+        return answer
+
+    monkeypatch.setattr(Client, "get", other_text)
+    approve = ("sign", "approval", row["id"], "--reason", "Yes.", "--yes")
+    code, _, err = cli("--profile", "director-1", *approve)
+    assert code == 1
+    assert "another text" in err
+    monkeypatch.undo()
+    assert house["dpo-1"].get(f"/applications/{row['id']}")["state"] == "advised"
+
+
+def test_a_clearance_shows_figures_and_hash_first(
+    house: House, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a yes the release stays where it is."""
+    manifest = "ab" * 32
+    row = {
+        "id": "release-1", "project": "p", "permit": "permit-1", "period": "2024",
+        "builder": "statistician-1", "manifest_sha256": manifest,
+        "summary": {"units": 123456, "smallest_cell": 7},
+    }  # fmt: skip
+    posted: list[str] = []
+    monkeypatch.setattr(Client, "get", lambda _client, _path: row)
+    monkeypatch.setattr(Client, "post", lambda _client, path, _body=None: posted.append(path))
+    code, _, err = cli("--profile", "statistician-2", "release", "clear", "release-1")
+    assert code == 2
+    for part in ("release-1", "statistician-1", "123456", "smallest cell", manifest):
+        assert part in err
+    assert posted == []
+
+
+def test_a_profile_keeps_the_keys_of_its_service(house: House, cli: Cli) -> None:
+    """Learned at first use; others are refused until somebody says that they are meant."""
+    fresh = replace(house["holder-rsz"].profile, service=None, checkpoint=None)
+    profiles.save("fresh", fresh)
+    listing = ("--profile", "fresh", "delivery", "list")
+    assert cli(*listing)[0] == 0
+    known = profiles.load("fresh")
+    assert known.service is not None
+    other = {**known.service, "receipt": ["another"]}
+    profiles.save("fresh", replace(known, service=other, checkpoint="kept"))
+    code, _, err = cli(*listing)
+    assert code == 1
+    assert "schakel profile trust" in err
+    trust = ("--profile", "fresh", "profile", "trust")
+    code, _, err = cli(*trust)
+    assert code == 2
+    assert "another" in err
+    assert profiles.load("fresh").service == other
+    assert cli(*trust, "--yes")[0] == 0
+    assert profiles.load("fresh") == replace(known, checkpoint="kept")
+    assert cli(*listing)[0] == 0
+    ledger = {**known.service, "ledger": ["another"]}
+    profiles.save("fresh", replace(known, service=ledger, checkpoint="of the former"))
+    code, out, _ = cli(*trust, "--yes")
+    assert code == 0
+    assert "of the former" in out  # of no use to this profile any more, and perhaps evidence
+    assert profiles.load("fresh").checkpoint is None
+
+
+def test_a_holder_verifies_the_ledger_without_reading_it(
+    house: House, cli: Cli, tmp_path: Path
+) -> None:
+    """P07: the profile's checkpoint and the service's proof that it only grew since."""
+    old = house["auditor-1"].get("/ledger")["checkpoint"]
+    profiles.save("holder-rsz", replace(house["holder-rsz"].profile, checkpoint=old))
+    house["admin-1"].post("/organisations", {"id": "later", "name": "Later"})
+    verify = ("--profile", "holder-rsz", "ledger", "verify")
+    code, out, err = cli(*verify)
+    assert code == 0, err
+    assert "proved" in out
+    newer = profiles.load("holder-rsz").checkpoint
+    assert newer is not None
+    assert int(newer.split("\n")[1]) > int(old.split("\n")[1])
+    (tmp_path / "old.txt").write_text(old)
+    assert _json(cli("--json", *verify, "--checkpoint", "old.txt"))["checkpoints"] == 2
+    origin, size = newer.split("\n")[:2]
+    with house.service.engine.begin() as connection:
+        ledger = house.service.vault.ledger(connection)
+    rewritten = write_checkpoint(Checkpoint(origin, int(size), bytes(32)), ledger._private)
+    profiles.save("holder-rsz", replace(house["holder-rsz"].profile, checkpoint=rewritten))
+    code, _, err = cli(*verify)
+    assert code == 1
+    assert "show them and this to an auditor" in err
+    assert profiles.load("holder-rsz").checkpoint == rewritten
+
+
+def test_a_folder_that_others_could_look_into_is_closed(tmp_path: Path) -> None:
+    """The service's folder may be there before the service is."""
+    settings = Settings(data=tmp_path / "data")
+    settings.root_key.parent.mkdir(parents=True)
+    settings.data.chmod(0o755)
+    requests = [profiles.Profile.new(name, name, "").request() for name in ("a-1", "b-1")]
+    founding.found(settings, requests, datetime.now(UTC))
+    assert settings.data.stat().st_mode & 0o777 == 0o700
+    assert settings.root_key.parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_keys_of_a_profile_are_nobody_elses_to_read(cli: Cli, tmp_path: Path) -> None:
