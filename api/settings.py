@@ -29,8 +29,6 @@ class Settings(BaseSettings):
     port: int = 8470
     issuer: str = "https://schakel.invalid"
     """Who signs tokens and receipts; also the audience that client assertions name."""
-    time_zone: str = "Europe/Brussels"
-    """Where clocks and reference dates are taken."""
     longest_upload: int = 64 * 2**30
     """Bytes of one encrypted delivery at most."""
     upload_days: int = 7

@@ -10,6 +10,8 @@ from api.problems import Problem
 from api.store import Job, Organisation, RefusedRequest, Stranger
 from keyvault import ledger as ledgers
 from keyvault import merkle
+from keyvault.errors import EnrolmentError
+from keyvault.people import read_enrolment
 from policies import access
 from policies.access import Thing
 
@@ -37,7 +39,20 @@ def enrol(work: Work, document: dict[str, Any], signatures: list[dict[str, Any]]
             "The enrolment names an organisation that isn't known here.",
             "Add the organisation first: `schakel organisation add`.",
         )
-    enrolled = work.vault.enrol(work.session.connection(), document, signatures, now=work.now)
+    try:
+        read_enrolment(document)
+    except EnrolmentError as fault:
+        raise Problem(
+            "incomplete", str(fault), "Correct the enrolment, and have it signed anew."
+        ) from None
+    try:
+        enrolled = work.vault.enrol(work.session.connection(), document, signatures, now=work.now)
+    except EnrolmentError as fault:
+        raise Problem(
+            "needs-two-administrators",
+            str(fault),
+            "Two administrators sign it (`schakel sign enrolment`), and one sends it in.",
+        ) from None
     return {
         "person": enrolled.id,
         "organisation": enrolled.organisation,
