@@ -3,6 +3,12 @@
 Two releases can each be safe and give somebody away together: who was 15–19 in one year and 20–24
 in the next was born in a known year. So the test is taken on what all releases of a project imply.
 
+A project's files are joined on the unit, so the keys that count are all that any of its releases
+showed, whatever permit it had, with the largest k and the most moments that any was tested with. A
+release that doesn't show a key says nothing about it. Where permits differ about whether a key may
+change, it counts as never changing: all its labels are then known together and not only those of
+the chosen moments, so that somebody whose label did change has to be one of k who share the change.
+
 **What an intruder is taken to know** (the permit's scenario): the exact value of every known
 variable that never changes (a date of birth, a sex); the values of the known variables that do
 change (a place of residence) at up to `moments` moments of the intruder's choice, and that the

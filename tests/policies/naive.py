@@ -143,7 +143,7 @@ class Naive:
             spans = [s.intervals[key].values() for s, _ in self.releases if key in s.intervals]
             return sorted({low for span in spans for low, _ in span} | {EARLIEST})
         labels = {row[key] for _, rows in self.releases for row in rows.values() if key in row}
-        return sorted(labels - set(MISSING_CODES)) or [None]
+        return [*sorted(labels - set(MISSING_CODES)), "a value that nobody was shown with"]
 
     def fits(self, unit: str, point: tuple[Any, ...], *, now: bool) -> bool:
         for known, value in zip(self.profile(unit, now=now), point, strict=True):
