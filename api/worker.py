@@ -41,6 +41,7 @@ class Worker:
     def __init__(self, service: Service, queues: tuple[str, ...] = QUEUES) -> None:
         self._service = service
         self._queues = queues
+        self._tools = (service.engine, service.vault, service.objects)
         self._lease = timedelta(seconds=service.settings.lease_seconds)
         self._kinds: dict[str, Callable[[Taken], None]] = {
             "intake": self._intake,
@@ -161,9 +162,7 @@ class Worker:
             if not deliveries.start_checking(work, identifier):
                 jobs.finish(work.session, taken, {}, work.now)
                 return
-        made = deliveries.take_in(
-            service.engine, service.vault, service.objects, identifier, self._tell
-        )
+        made = deliveries.take_in(*self._tools, identifier, self._tell)
         with self._work(taken) as work:
             delivery = deliveries.record_intake(work, identifier, made)
             leftover = deliveries.release_upload(work, identifier)
@@ -175,9 +174,7 @@ class Worker:
     def _link(self, taken: Taken) -> None:
         service, arguments = self._service, taken.arguments
         made = linkage.admit(
-            service.engine,
-            service.vault,
-            service.objects,
+            *self._tools,
             arguments["permit"],
             arguments["delivery"],
             service.clock.now(),
@@ -191,9 +188,7 @@ class Worker:
     def _build(self, taken: Taken) -> None:
         service, release = self._service, taken.arguments["release"]
         made = building.build(
-            service.engine,
-            service.vault,
-            service.objects,
+            *self._tools,
             release,
             service.clock.now(),
             self._tell,
@@ -206,9 +201,7 @@ class Worker:
     def _envelopes(self, taken: Taken) -> None:
         service, release = self._service, taken.arguments["release"]
         made = building.seal_envelopes(
-            service.engine,
-            service.vault,
-            service.objects,
+            *self._tools,
             release,
             service.clock.now(),
             self._tell,

@@ -14,24 +14,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from linkage.datasets import IDENTITY_FIELDS
 from linkage.standardise import number_facts, surname_core
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Texts = npt.NDArray[np.object_]
 
-FIELDS: Final = (
-    "national_number",
-    "enterprise_number",
-    "first_name",
-    "last_name",
-    "birth_date",
-    "sex",
-    "street",
-    "house_number",
-    "postcode",
-)
-"""What a reference may be recognised by."""
+FIELDS: Final = IDENTITY_FIELDS
 
 ABSENT: Final = -1
 

@@ -21,10 +21,6 @@ from policies import PolicyError
 
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
-DEFAULT_K = {"person": 5, "household": 5, "enterprise": 3}
-"""Units that a cell must hold, unless a permit asks for more (enterprises also dominate by size,
-which a later test on magnitudes judges)."""
-
 _ROOM = 2**62
 """Packed values stay below this, so that nothing overflows a signed 64-bit integer."""
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policies.disclosure import DEFAULT_K, DisclosureError, cells, pack
+from policies.disclosure import DisclosureError, cells, pack
+from policies.permits import LEAST_K
 
 rows = st.lists(
     st.tuples(
@@ -77,7 +78,7 @@ def test_the_smallest_cells_come_first_and_are_spelled_out() -> None:
 @pytest.mark.parametrize("unit_type", ["person", "household", "enterprise"])
 def test_every_kind_of_unit_is_counted_alike(unit_type: str) -> None:
     """S34, S35: enterprises and the deceased pass the same test; the unit is whatever is given."""
-    k = DEFAULT_K[unit_type]
+    k = LEAST_K[unit_type]
     letter = {"person": "P", "household": "H", "enterprise": "E"}[unit_type]
     units = pa.array([f"{letter}{number}" for number in range(2 * k - 1)])
     keys = pa.table({"nace": ["A"] * k + ["B"] * (k - 1)})
@@ -85,7 +86,7 @@ def test_every_kind_of_unit_is_counted_alike(unit_type: str) -> None:
 
 
 def test_thresholds_are_the_stated_ones() -> None:
-    assert DEFAULT_K == {"person": 5, "household": 5, "enterprise": 3}
+    assert LEAST_K == {"person": 5, "household": 5, "enterprise": 3}
 
 
 def test_many_wide_keys_dont_overflow() -> None:
