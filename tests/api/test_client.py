@@ -229,6 +229,24 @@ def test_a_line_that_breaks_while_hashes_are_compared_is_no_failure(
     assert lost == ["PATCH"]
 
 
+def test_a_service_that_was_restarted_before_it_compared_hashes_is_reminded(
+    holder: Client, between: Between, extract: Path, pauses: list[float]
+) -> None:
+    """It has every byte and does nothing more by itself; asking for the offset sets it going."""
+
+    def answer(request: httpx.Request, ask: Callable[[], httpx.Response]) -> httpx.Response:
+        response = ask()
+        asked = [seen.method for seen in between.requests]
+        reminded = "PATCH" in asked and "HEAD" in asked[asked.index("PATCH") :]
+        if request.url.path.startswith("/deliveries/") and not reminded:
+            return changed(response, lambda row: row.update(state="uploading"))
+        return response
+
+    between.answer = answer
+    assert holder.upload(extract, DATASET, "2051")["state"] == "accepted"
+    assert sum(pauses) > 60
+
+
 def test_a_proxy_that_loses_patience_is_no_failure_either(
     holder: Client, between: Between, extract: Path
 ) -> None:
