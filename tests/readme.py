@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -53,10 +54,17 @@ def play(blocks: list[str], folder: Path) -> list[str]:
         for command in commands(block):
             script.append(f"echo '@@command'; {{ {command}\n}} 2>&1")
             if command.startswith("schakel serve"):
-                script.append("until grep -q listens serve.log; do sleep 0.1; done")
+                script.append(
+                    "timeout 30 sh -c 'until grep -q listens serve.log; do sleep 0.1; done'"
+                )
     script += ["kill $(jobs -p)", "wait"]
+    with socket.socket() as free:  # somebody may be running a service of their own
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     environment = {
         **os.environ,
+        "SCHAKEL_PORT": str(port),
+        "SCHAKEL_SERVER": f"http://127.0.0.1:{port}",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "SCHAKEL_PROFILES": str(folder / "profiles"),
         "COLUMNS": "100",
