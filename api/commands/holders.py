@@ -1,0 +1,155 @@
+"""Datasets, checks and deliveries: what data holders do."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from api.commands import (
+    app,
+    connected,
+    dataset_app,
+    delivery_app,
+    document_in,
+    existing,
+    own_profile,
+    the_screen,
+)
+from api.problems import PROBLEMS
+from api.show import REFUSED
+
+
+@dataset_app.command("add")
+def dataset_add(
+    declaration: Annotated[Path, typer.Argument(help="The dataset's declaration (YAML).")],
+) -> None:
+    """Declare a dataset of one's organisation."""
+    from linkage import datasets
+
+    document = document_in(declaration)
+    datasets.Dataset.from_mapping(document)
+    with connected() as client:
+        added = client.post("/datasets", document)
+    the_screen().answer(added, text=f"Dataset {added['id']} was added.")
+
+
+@dataset_app.command("list")
+def dataset_list() -> None:
+    """The catalogue."""
+    with connected() as client:
+        rows = [
+            {
+                **row,
+                "title": row["title"].get("en") or next(iter(row["title"].values())),
+                "variables": [variable["name"] for variable in row["variables"]],
+            }
+            for row in client.get("/datasets")
+        ]
+    the_screen().table(rows, ["id", "holder", "title", "variables"])
+
+
+@dataset_app.command("show")
+def dataset_show(dataset: str) -> None:
+    """One dataset's declaration."""
+    with connected() as client:
+        row = client.get(f"/datasets/{dataset}")
+    the_screen().answer(row, text=yaml.safe_dump(row, sort_keys=False, allow_unicode=True))
+
+
+@app.command()
+def check(
+    extract: Annotated[Path, typer.Argument(help="The extract (CSV).")],
+    dataset: Annotated[Path, typer.Option(help="The dataset's declaration (YAML).")],
+    period: Annotated[
+        str | None, typer.Option(help="The reference period: later dates are implausible.")
+    ] = None,
+) -> None:
+    """Check an extract on this machine, before anything is sent."""
+    from linkage import datasets, extracts
+
+    declared = datasets.Dataset.from_mapping(document_in(dataset))
+    with existing(extract).open("rb") as file:
+        checked = extracts.check(file, declared, period=period)
+    _show_report(checked.report(), accepted=checked.accepted)
+    if not checked.accepted:
+        raise typer.Exit(REFUSED)
+
+
+def _show_report(report: dict[str, Any], *, accepted: bool) -> None:
+    screen = the_screen()
+    if screen.as_json:
+        screen.answer({"accepted": accepted, "report": report})
+        return
+    form = report["format"]
+    read_as = ", ".join(
+        f"{name} {form[name]!r}" + (" (detected)" if name in form["detected"] else "")
+        for name in ("delimiter", "encoding", "decimal", "thousands")
+        if form[name] is not None
+    )
+    screen.out.print(
+        f"{'accepted' if accepted else 'not accepted'}: {report['records']} records, "
+        f"{report['errors']} errors, {report['warnings']} warnings; read with {read_as}",
+        markup=False,
+    )
+    if report["faults"]:
+        faults = [{**fault, "rows": _some(fault["rows"])} for fault in report["faults"]]
+        screen.table(faults, ["severity", "count", "variable", "message", "rows"])
+
+
+def _some(rows: list[int]) -> str:
+    shown = ", ".join(str(row) for row in rows[:5])
+    return shown + (", …" if len(rows) > 5 else "")
+
+
+@app.command()
+def upload(
+    extract: Annotated[Path, typer.Argument(help="The extract (CSV).")],
+    dataset: Annotated[str, typer.Option(help="The dataset's id.")],
+    period: Annotated[str, typer.Option(help="The reference period, such as 2025.")],
+) -> None:
+    """Encrypt an extract, send it, and wait until it has been checked."""
+    screen = the_screen()
+    with connected() as client, screen.progress() as tell:
+        delivery = client.upload(existing(extract), dataset, period, tell)
+        receipt = delivery.get("receipt")
+        if receipt is not None:
+            extract.with_name(extract.name + ".receipt.json").write_text(
+                json.dumps(receipt, indent=2) + "\n", encoding="utf-8"
+            )
+            client.profile = own_profile()  # others may have learned more during a long upload
+            client.remember(receipt["checkpoint"])
+    if screen.as_json:
+        screen.answer(delivery)
+    else:
+        screen.line(f"delivery {delivery['id']} is {delivery['state']}")
+        if receipt is not None:
+            screen.out.print(
+                f"receipt: {receipt['bytes']} bytes, SHA-256 {receipt['sha256']}, "
+                f"ledger position {receipt['ledger_position']}",
+            )
+        if delivery["report"] and "faults" in delivery["report"]:
+            _show_report(delivery["report"], accepted=delivery["state"] == "accepted")
+        elif delivery["report"]:
+            problem = delivery["report"]["problem"]
+            screen.line(PROBLEMS[problem][1] if problem in PROBLEMS else problem)
+    if delivery["state"] != "accepted":
+        raise typer.Exit(REFUSED)
+
+
+@delivery_app.command("list")
+def delivery_list() -> None:
+    """Deliveries of one's organisation."""
+    with connected() as client:
+        the_screen().table(
+            client.get("/deliveries"), ["id", "dataset", "period", "state", "rows", "bytes"]
+        )
+
+
+@delivery_app.command("show")
+def delivery_show(delivery: str) -> None:
+    """One delivery with receipt and fault report."""
+    with connected() as client:
+        row = client.get(f"/deliveries/{delivery}")
+    the_screen().answer(row)

@@ -1,0 +1,97 @@
+"""Founding and running a service, and something to try it with."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from api.commands import DEFAULT_SERVER, app, document_in, the_screen
+
+
+@app.command()
+def init(
+    administrator: Annotated[
+        list[str],
+        typer.Option(
+            help="A founding administrator, twice or more: ID=NAME (keys are made here, into a "
+            "profile ID), or the file of an enrolment request (`schakel profile new`)."
+        ),
+    ],
+    data: Annotated[Path | None, typer.Option(help="Where the service keeps everything.")] = None,
+    server: Annotated[
+        str, typer.Option(help="Address for the profiles.", envvar="SCHAKEL_SERVER")
+    ] = DEFAULT_SERVER,
+) -> None:
+    """Found a service: database, root key, and its first administrators."""
+    from api import founding, profiles
+    from api.profiles import Profile
+    from api.settings import Settings
+
+    settings = Settings(data=data) if data else Settings()
+    requests, made = [], []
+    for item in administrator:
+        person, separator, name = item.partition("=")
+        if separator:
+            made.append(Profile.new(person, name, server))
+            requests.append(made[-1].request())
+        else:
+            requests.append(document_in(Path(item)))
+    with profiles.kept(made):  # before the founding, which without these keys is nobody's
+        told = founding.found(settings, requests, datetime.now(UTC))
+    names = [profile.person for profile in made]
+    the_screen().answer(
+        {**told, "profiles": names},
+        text=(
+            f"A service was founded in {settings.data}.\n"
+            f"Its root key is in {settings.root_key}, readable by you alone: keep a copy of it "
+            "elsewhere, apart from copies of the data. Without it nothing can be opened.\n"
+            f"Administrators: {', '.join(told['administrators'])}"
+            + (f"; their keys are in the profiles {', '.join(names)}." if made else ".")
+            + "\nNext: `schakel serve`."
+        ),
+    )
+
+
+@app.command()
+def serve(
+    data: Annotated[Path | None, typer.Option(help="Where the service keeps everything.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    behind_proxy: Annotated[
+        bool, typer.Option(help="A proxy in front of the service speaks TLS.")
+    ] = False,
+    certificate: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).")] = None,
+    certificate_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+) -> None:
+    """Start the API and its worker."""
+    from api import serving
+    from api.settings import Settings
+
+    given = {
+        "data": data,
+        "host": host,
+        "port": port,
+        "behind_proxy": behind_proxy or None,
+        "certificate": certificate,
+        "certificate_key": certificate_key,
+    }
+    settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+    serving.serve(settings)
+
+
+@app.command()
+def example(
+    out: Annotated[Path, typer.Argument(help="Folder for the files; it is made.")],
+    recipient: Annotated[str, typer.Option(help="The researcher's age recipient.")],
+    researcher: Annotated[str, typer.Option(help="The researcher's id.")] = "researcher-1",
+    persons: Annotated[int, typer.Option(help="Size of the invented population.")] = 2000,
+) -> None:
+    """Write files to try everything with: a dataset, its extract and an application."""
+    from api.demo import examples
+
+    written = examples.write(out, persons, researcher, recipient, datetime.now(UTC).date())
+    the_screen().answer(
+        {"files": [str(path) for path in written]},
+        text="\n".join(str(path) for path in written),
+    )
