@@ -50,7 +50,8 @@ def issue_token(
         raise Problem(
             "bad-assertion",
             str(fault),
-            "Sign a fresh assertion with your enrolled authentication key; check your clock.",
+            "Sign a fresh assertion with your enrolled authentication key, once two administrators "
+            "have enrolled you; check this machine's clock.",
         ) from None
     session.execute(delete(UsedAssertion).where(UsedAssertion.expires_at < now))
     used = hashlib.sha256(f"{claims['sub']} {claims['jti']}".encode()).hexdigest()

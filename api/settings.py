@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -26,7 +28,7 @@ class Settings(BaseSettings):
     data: Path = Path("var/schakel")
     """Database, objects and (with file custody) the root key live below it."""
     host: str = "127.0.0.1"
-    port: int = 8470
+    port: Annotated[int, Field(ge=0, le=65535)] = 8470
     issuer: str = "https://schakel.invalid"
     """Who signs tokens and receipts; also the audience that client assertions name."""
     longest_upload: int = 64 * 2**30

@@ -23,6 +23,10 @@ REASONS: Final[dict[str, tuple[Severity, str]]] = {
         "error",
         "Bytes that the file's encoding doesn't know; declare the encoding it was written in.",
     ),
+    "unknown_place": (
+        "error",
+        "No place has this code; correct it, or declare it under `missing` if it means abroad.",
+    ),
     "null_byte": ("error", "A NUL byte; the file was damaged or isn't text."),
     "unreadable_header": ("error", "The first line isn't a header; write one, in one line."),
     "duplicate_column": ("error", "This name stands in the header more than once."),

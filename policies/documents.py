@@ -128,6 +128,7 @@ def report_page(report: Mapping[str, Any], title: Mapping[str, str]) -> str:
         ("Units with a value withheld", f"{hidden['units']} ({hidden['share']:.1%})"),
         ("Allowed share", f"{hidden['limit']:.1%}"),
         ("Values withheld", values or "none"),
+        ("Units that stood out before that", report["before_suppression"]["units_at_risk"]),
         ("Known to the intruder", ", ".join(known)),
         ("Moments at which changing values are known", scenario["moments"]),
         ("Sensitive", ", ".join(scenario["sensitive"]) or "none named"),
@@ -138,8 +139,17 @@ def report_page(report: Mapping[str, Any], title: Mapping[str, str]) -> str:
         f"<p><strong>{_texts(said)}</strong></p>",
         _picture(report),
         _table("Figures", ("", ""), [(escape(str(a)), escape(str(b))) for a, b in facts]),
+        f"<h2>What isn't promised</h2><p>{_NOT_PROMISED}</p>",
     ]
     return _page("Disclosure report", body)
+
+
+_NOT_PROMISED = (
+    "The test is on what the intruder is taken to know, at as many moments as stated. It says "
+    "nothing about what those who look alike have in common, nor about an intruder who knows the "
+    "sensitive variables or a person's events already, who knows that somebody is missing from the "
+    "file, or who knows a whole household at once. Handle the file as personal data."
+)
 
 
 def _bins(k: int) -> list[tuple[str, int, int]]:

@@ -53,10 +53,6 @@ def play(blocks: list[str], folder: Path) -> list[str]:
         script.append("echo '@@block'")
         for command in commands(block):
             script.append(f"echo '@@command'; {{ {command}\n}} 2>&1")
-            if command.startswith("schakel serve"):
-                script.append(
-                    "timeout 30 sh -c 'until grep -q listens serve.log; do sleep 0.1; done'"
-                )
     script += ["kill $(jobs -p)", "wait"]
     with socket.socket() as free:  # somebody may be running a service of their own
         free.bind(("127.0.0.1", 0))

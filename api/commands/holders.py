@@ -67,11 +67,12 @@ def check(
     ] = None,
 ) -> None:
     """Check an extract on this machine, before anything is sent."""
-    from linkage import datasets, extracts
+    from api import checking
+    from linkage import datasets
 
     declared = datasets.Dataset.from_mapping(document_in(dataset))
     with existing(extract).open("rb") as file:
-        checked = extracts.check(file, declared, period=period)
+        checked = checking.check(file, declared, period=period)
     _show_report(checked.report(), accepted=checked.accepted)
     if not checked.accepted:
         raise typer.Exit(REFUSED)

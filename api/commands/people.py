@@ -10,6 +10,7 @@ import typer
 from api.commands import (
     DEFAULT_SERVER,
     Chosen,
+    app,
     confirm,
     connected,
     document_in,
@@ -100,6 +101,21 @@ def profile_trust(
             else f" It is another ledger; of the former one it kept:\n{known.checkpoint}"
         ),
     )
+
+
+@app.command()
+def whoami() -> None:
+    """Who the service takes me for, and in which roles."""
+    with connected() as client:
+        the_screen().answer(client.get("/people/me"))
+
+
+@app.command()
+def token() -> None:
+    """Print an access token, for programs by others (a tus client, curl); it lives ten minutes."""
+    with connected() as client:
+        made = client.token()
+    the_screen().answer({"access_token": made}, text=made)
 
 
 @person_app.command("enrol")

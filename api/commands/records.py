@@ -46,7 +46,11 @@ def keys_rotate_root() -> None:
     """Rewrap the private halves under a new root key; pseudonyms and files stay as they are."""
     with connected() as client:
         row = client.post("/vault/root")
-    the_screen().answer(row, text=f"The root key is at version {row['root_version']} now.")
+    the_screen().answer(
+        row,
+        text=f"The root key is at version {row['root_version']} now. "
+        "Copy the key file again: earlier copies open nothing any more.",
+    )
 
 
 @rotate_app.callback()

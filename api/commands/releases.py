@@ -42,7 +42,8 @@ def release_build(
     ] = None,
     universe: Annotated[list[str] | None, typer.Option(help="Only units of this dataset.")] = None,
     only: Annotated[
-        list[str] | None, typer.Option(help="Only units with this value: KEY=VALUE.")
+        list[str] | None,
+        typer.Option(help="Only units with this value: KEY=VALUE. Nothing is suppressed then."),
     ] = None,
     suppress: Annotated[
         bool, typer.Option(help="Suppress single values where the permit allows it.")

@@ -15,6 +15,7 @@ def apply(
     draft: Annotated[bool, typer.Option(help="Keep it a draft for now.")] = False,
 ) -> None:
     """Apply for data: write a request and hand it in."""
+    from api.client import ServiceRefusal
     from policies import permits
 
     document = permits.plain(document_in(application))
@@ -23,7 +24,14 @@ def apply(
     with connected() as client:
         row = client.post("/applications", document)
         if not draft:
-            row = client.post(f"/applications/{row['id']}/submit")
+            try:
+                row = client.post(f"/applications/{row['id']}/submit")
+            except ServiceRefusal as refusal:
+                refusal.problem["next_step"] = (
+                    f"{refusal.problem.get('next_step', '')} It was kept as draft {row['id']}: "
+                    "`schakel application edit` mends it, `schakel application withdraw` ends it."
+                )
+                raise
     the_screen().answer(row, text=f"Application {row['id']} is {row['state']}. {row['next_step']}")
 
 

@@ -133,7 +133,8 @@ class Story:
             for name, file in extracts(people, period).items():
                 self.truths[name, period] = file
         self.say(
-            f"  {people.young} young people with their parents: "
+            f"  {len(people.present(int(PERIODS[0])))} people of 15 to 29, others of nearly that "
+            "age, and their parents: "
             f"{len(people.number)} persons in {len(people.homes.street)} homes."
         )
         return people

@@ -242,18 +242,22 @@ def _tested(opened: _Opened) -> Suppression:
     limit = permit.thresholds.suppression if release.request["suppress"] and not only else 0.0
     outcome = cumulative.suppress(opened.history, current, scenario, k, limit)
     if not outcome.allowed:
-        raise _stands_out(outcome)
+        reason = outcome.reason()
+        if limit < permit.thresholds.suppression:
+            why = "units are chosen by a key's value" if only else "none was asked for"
+            reason = f"{outcome.before.reason()} Nothing could be suppressed: {why}."
+        raise _stands_out(outcome, reason)
     return outcome
 
 
-def _stands_out(outcome: Suppression) -> Problem:
+def _stands_out(outcome: Suppression, reason: str) -> Problem:
     """A refusal in two versions: cells that nobody released are for the office's eyes alone."""
     return Problem(
         "disclosure",
         _without_cells(outcome.before),
         "Ask for a larger universe or coarser keys, or for suppression where it is allowed.",
         {"only_together": outcome.before.fails_only_together},
-        {"detail": outcome.reason(), "assessment": outcome.before.to_doc()},
+        {"detail": reason, "assessment": outcome.before.to_doc()},
     )
 
 

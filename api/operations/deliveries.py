@@ -20,7 +20,7 @@ import pyrage
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from api import jobs
+from api import checking, jobs
 from api.objects import Objects
 from api.operations import ABSENT_THING, Stored, Work, found
 from api.problems import Problem
@@ -327,7 +327,7 @@ def _decrypted(
     thread.start()
     try:
         with os.fdopen(read_end, "rb") as plaintext:
-            checked = extracts.check(plaintext, declared, period=row.period)
+            checked = checking.check(plaintext, declared, period=row.period)
             for _rest in iter(lambda: plaintext.read(1 << 20), b""):
                 pass
     finally:

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from api.operations import ABSENT_THING, Work, found
 from api.problems import Problem, refuse
 from api.store import Application, Dataset, Project, Reason, new_id
-from keyvault.errors import PermitAbsentError
+from keyvault.errors import EnrolmentError, PermitAbsentError
 from linkage import datasets
 from linkage.engine import FIELDS
 from policies import access, applications, coarsening, permits
@@ -130,6 +130,7 @@ def _check_terms(work: Work, asked: permits.Application) -> None:
             f"Choose from {', '.join((*FIELDS, 'conversion'))}.",
         )
     for recipient in asked.recipients:
+        _check_recipient(work, recipient.person)
         try:
             pyrage.x25519.Recipient.from_str(recipient.age_recipient)
         except pyrage.RecipientError:
@@ -140,6 +141,20 @@ def _check_terms(work: Work, asked: permits.Application) -> None:
             ) from None
     for entry in asked.datasets:
         _check_dataset(work, asked, entry)
+
+
+def _check_recipient(work: Work, person: str) -> None:
+    """A permit for somebody who can't sign in would be a permit for nobody."""
+    try:
+        roles = work.vault.person(work.session.connection(), person).roles
+    except EnrolmentError:
+        roles = ()
+    if "researcher" not in roles:
+        raise Problem(
+            "incomplete",
+            f"The recipient {person} is no enrolled researcher.",
+            "Two administrators enrol recipients before they are applied for.",
+        )
 
 
 def _check_dataset(work: Work, asked: permits.Application, entry: permits.PermittedDataset) -> None:

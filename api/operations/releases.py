@@ -240,7 +240,7 @@ def download(work: Work, identifier: str) -> StoredObject:
         raise Problem(
             "not-a-recipient",
             "The permit doesn't name you as a recipient.",
-            "The applicant can ask for an amendment that does.",
+            "The applicant can apply anew with you among the recipients.",
         )
     envelope = work.session.get(Envelope, (identifier, work.actor.person))
     if envelope is None:

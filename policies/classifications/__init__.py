@@ -122,6 +122,12 @@ def level(
     return places
 
 
+def known(codes: pa.Array, source: Source) -> pa.Array:
+    """Whether each code stands for a place in some situation; null stays null."""
+    tables = [_mapping(source, "region", situation)[0] for situation in SITUATIONS]
+    return pc.if_else(pc.is_valid(codes), pc.is_in(codes, value_set=pa.concat_arrays(tables)), None)
+
+
 @cache
 def labels(level: Level) -> dict[str, dict[str, str]]:
     """Code → names by language (nl, fr, de) of a level, as published; a name not published in

@@ -2,12 +2,14 @@
 
 import io
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -15,7 +17,8 @@ from api import founding, profiles
 from api.cli import run
 from api.client import Client
 from api.demo import examples
-from api.demo.extracts import declarations
+from api.demo.extracts import declarations, extracts
+from api.demo.population import population
 from api.settings import Settings
 from keyvault.checkpoints import Checkpoint, write_checkpoint
 from policies import permits
@@ -171,6 +174,43 @@ def test_a_person_is_enrolled_by_passing_a_file_round(house: House, cli: Cli) ->
     assert cli("--profile", "admin-2", "sign", "enrolment", "e.json")[0] == 0
     assert cli("--profile", "admin-1", "person", "add", "e.json")[0] == 0
     assert cli("--profile", "auditor-9", "ledger", "list")[0] == 0
+
+
+def test_a_refused_application_is_kept_and_says_where(house: House, cli: Cli) -> None:
+    """Nothing that somebody wrote is lost, and nothing lies about unnoticed."""
+    document = house.application("kept-as-draft")
+    document["recipients"][0]["person"] = "nobody-9"
+    Path("a.yaml").write_text(yaml.safe_dump(document))
+    code, _, err = cli("--profile", "researcher-1", "apply", "a.yaml")
+    assert code == 1
+    assert "no enrolled researcher" in err
+    draft = re.search(r"kept as draft (application-\w+)", err)
+    assert draft is not None
+    drafts = _json(cli("--json", "--profile", "researcher-1", "application", "list"))
+    assert drafts[-1]["id"] == draft[1]
+
+
+def test_a_token_for_programs_by_others(house: House, cli: Cli) -> None:
+    """Printed, and good for what its owner may do."""
+    _, out, _ = cli("--profile", "auditor-1", "token")
+    server = house["auditor-1"].profile.server
+    answer = httpx.get(f"{server}/people/me", headers={"Authorization": f"Bearer {out.strip()}"})
+    assert answer.json() == _json(cli("--json", "--profile", "auditor-1", "whoami"))
+
+
+def test_a_place_that_is_nowhere_is_found_before_anything_is_sent(cli: Cli) -> None:
+    """No release could coarsen it, and by then the delivery would stand."""
+    file = extracts(population(300, 1), "2024")["employment-service"]
+    Path("d.yaml").write_text(yaml.safe_dump(file.dataset.to_mapping()))
+    lines = file.content.decode().splitlines()
+    column = next(i for i, name in enumerate(lines[0].split(",")) if "gemeente" in name)
+    cells = lines[3].split(",")
+    cells[column] = cells[column].replace(cells[column].strip('"'), "99999")
+    lines[3] = ",".join(cells)
+    Path("x.csv").write_text("\n".join(lines) + "\n")
+    answer = json.loads(cli("--json", "check", "x.csv", "--dataset", "d.yaml")[1])
+    (fault,) = [fault for fault in answer["report"]["faults"] if fault["severity"] == "error"]
+    assert (fault["reason"], fault["variable"], fault["rows"]) == ("unknown_place", "gemeente", [3])
 
 
 def test_a_faulty_extract_is_shown_by_row_variable_and_reason(cli: Cli, tmp_path: Path) -> None:

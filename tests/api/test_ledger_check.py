@@ -65,6 +65,7 @@ EDITED = (
     " WHERE position = (SELECT min(position) FROM ledger_entry"
     ' WHERE CAST(leaf AS TEXT) LIKE \'%"actor":"admin-1"%\')'
 )
+LEFT_AS_TEXT = "UPDATE ledger_entry SET leaf = CAST(leaf AS TEXT) || ' ' WHERE position = 9"
 REMOVED = "DELETE FROM ledger_entry WHERE position = 7"
 CLOSED_UP = "UPDATE ledger_entry SET position = position - 1 WHERE position > 7"
 REORDERED = (
@@ -77,8 +78,8 @@ CUT_SHORT = "DELETE FROM ledger_entry WHERE position > 10"
 
 @pytest.mark.parametrize(
     "statements",
-    [(EDITED,), (REMOVED,), (REMOVED, CLOSED_UP), REORDERED, (CUT_SHORT,)],
-    ids=["edited", "removed", "removed and closed up", "reordered", "cut short"],
+    [(EDITED,), (LEFT_AS_TEXT,), (REMOVED,), (REMOVED, CLOSED_UP), REORDERED, (CUT_SHORT,)],
+    ids=["edited", "left as text", "removed", "removed and closed up", "reordered", "cut short"],
 )
 def test_an_edited_removed_or_reordered_entry_is_found(
     copy: Path, capsys: pytest.CaptureFixture[str], statements: tuple[str, ...]

@@ -94,6 +94,7 @@ def test_the_package_explains_itself(package: Package) -> None:
     dictionary = json.loads(package.files["dictionary.json"])
     assert "arrondissement" in json.dumps(dictionary)
     assert b"<svg" in package.files["report.html"]
+    assert b"What isn't promised" in package.files["report.html"]
     report = json.loads(package.files["report.json"])
     assert (report["k"], report["passes"]) == (5, True)
 
@@ -445,6 +446,8 @@ def _asking(document: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict
         (("valid_until",), "2001-01-01", "incomplete"),
         (("recipients", 0, "age_recipient"), "age1nonsense", "incomplete"),
         (("recipients", 0, "age_recipient"), "age1" + "q" * 58, "incomplete"),
+        (("recipients", 0, "person"), "researcher-99", "incomplete"),
+        (("recipients", 0, "person"), "holder-rsz", "incomplete"),
         (("linkage_keys",), ["national_number", "shoe_size"], "incomplete"),
         (("universe", "reference"), "mother", "unknown-dataset"),
         (("unit_type",), "enterprise", "unknown-dataset"),

@@ -1,5 +1,6 @@
 """`schakel serve` as a process: it starts, works, and ends; and it doesn't speak in the clear."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -70,11 +71,12 @@ def test_a_service_starts_keeps_its_worker_and_ends(tmp_path: Path) -> None:
 
 def _workers(pid: int) -> list[int]:
     """The worker among the children: multiprocessing keeps a resource tracker beside it."""
-    return [
-        child
-        for child in _children(pid)
-        if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
+    found = []
+    for child in _children(pid):
+        with contextlib.suppress(FileNotFoundError):  # it may end while one looks
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(child)
+    return found
 
 
 def _wait_for(found: object) -> list[int]:
