@@ -8,6 +8,7 @@ import typer
 import yaml
 
 from api.commands import (
+    BadInput,
     app,
     connected,
     dataset_app,
@@ -104,6 +105,17 @@ def _some(rows: list[int]) -> str:
     return shown + (", …" if len(rows) > 5 else "")
 
 
+def _refuse_sealed(extract: Path) -> None:
+    """A file that is encrypted already would be encrypted twice, and be no table any more."""
+    with extract.open("rb") as file:
+        start = file.read(64)
+    if start.startswith((b"age-encryption.org/", b"-----BEGIN AGE ")):
+        raise BadInput(
+            f"{extract} is encrypted already. Give the extract itself: it is encrypted here before "
+            "anything leaves this machine; any tus client sends what is encrypted already."
+        )
+
+
 @app.command()
 def upload(
     extract: Annotated[Path, typer.Argument(help="The extract (CSV).")],
@@ -112,13 +124,14 @@ def upload(
 ) -> None:
     """Encrypt an extract, send it, and wait until it has been checked."""
     screen = the_screen()
+    _refuse_sealed(existing(extract))
     with connected() as client, screen.progress() as tell:
-        delivery = client.upload(existing(extract), dataset, period, tell)
+        delivery = client.upload(extract, dataset, period, tell)
         receipt = delivery.get("receipt")
         if receipt is not None:
-            extract.with_name(extract.name + ".receipt.json").write_text(
-                json.dumps(receipt, indent=2) + "\n", encoding="utf-8"
-            )
+            # one for each delivery: a receipt is a proof, and no later one may take its place
+            kept = extract.with_name(f"{extract.name}.{dataset}.{period}.receipt.json")
+            kept.write_text(json.dumps(receipt, indent=2) + "\n", encoding="utf-8")
             client.profile = own_profile()  # others may have learned more during a long upload
             client.remember(receipt["checkpoint"])
     if screen.as_json:

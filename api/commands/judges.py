@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
@@ -19,6 +19,9 @@ from api.commands import (
     sign_app,
     the_screen,
 )
+
+if TYPE_CHECKING:
+    from api.client import Client
 
 
 @sign_app.command("enrolment")
@@ -45,6 +48,14 @@ def sign_enrolment(
     )
 
 
+def _awaiting(client: "Client", application: str, state: str) -> dict[str, Any]:
+    """An application that waits for this decision; nobody signs what can't be taken."""
+    row: dict[str, Any] = client.get(f"/applications/{application}")
+    if row["state"] != state:
+        raise BadInput(f"Application {application} is {row['state']}. {row['next_step']}")
+    return row
+
+
 @sign_app.command("advice")
 def sign_advice(
     application: str,
@@ -57,7 +68,7 @@ def sign_advice(
 
     profile = own_profile()
     with connected() as client:
-        row = client.get(f"/applications/{application}")
+        row = _awaiting(client, application, "submitted")
         document = {
             "type": "advice",
             "version": 1,
@@ -97,7 +108,7 @@ def sign_approval(
 
     profile = own_profile()
     with connected() as client:
-        row = client.get(f"/applications/{application}")
+        row = _awaiting(client, application, "advised")
         advice = (row["advice"] or {}).get("document", {})
         if advice and advice.get("application_sha256") != permits.sha256(row["document"]):
             raise Distrust(

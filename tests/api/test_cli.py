@@ -72,7 +72,7 @@ def test_a_whole_day_at_the_terminal(house: House, cli: Cli, tmp_path: Path) -> 
             "--profile", "holder-vdab", "--json")
     )  # fmt: skip
     assert delivery["state"] == "accepted"
-    receipt = json.loads(Path(extract + ".receipt.json").read_text())
+    receipt = json.loads(Path(extract + ".employment-service.2024.receipt.json").read_text())
     assert receipt == delivery["receipt"]
     assert profiles.load("holder-vdab").checkpoint == receipt["checkpoint"]
     asked = _json(cli("--json", "--profile", "researcher-1", "apply", "files/application.yaml"))
@@ -211,6 +211,25 @@ def test_a_place_that_is_nowhere_is_found_before_anything_is_sent(cli: Cli) -> N
     answer = json.loads(cli("--json", "check", "x.csv", "--dataset", "d.yaml")[1])
     (fault,) = [fault for fault in answer["report"]["faults"] if fault["severity"] == "error"]
     assert (fault["reason"], fault["variable"], fault["rows"]) == ("unknown_place", "gemeente", [3])
+
+
+def test_nobody_signs_what_cannot_be_taken(house: House, cli: Cli) -> None:
+    """Said before anything is shown to be signed."""
+    document = house.application("not-yet")
+    row = house["researcher-1"].post("/applications", document)
+    for words in (("advice", row["id"], "--text", "x"), ("approval", row["id"], "--reason", "x")):
+        code, _, err = cli("--profile", "both-1", "sign", *words, "--yes")
+        assert code == 2
+        assert "is draft" in err
+
+
+def test_what_is_encrypted_already_is_not_encrypted_again(cli: Cli, tmp_path: Path) -> None:
+    """It would arrive as no table at all."""
+    (tmp_path / "x.age").write_bytes(b"age-encryption.org/v1\n-> X25519 x\n")
+    code, _, err = cli("upload", "x.age", "--dataset", "d", "--period", "2024",
+                       "--profile", "holder-vdab")  # fmt: skip
+    assert code == 2
+    assert "encrypted already" in err
 
 
 def test_a_faulty_extract_is_shown_by_row_variable_and_reason(cli: Cli, tmp_path: Path) -> None:
