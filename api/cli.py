@@ -23,7 +23,7 @@ from api.commands import (
     service,
     the_screen,
 )
-from api.show import BAD_INPUT, REFUSED, Screen
+from api.show import BAD_INPUT, DONE, REFUSED, Screen
 
 COMMANDS = (service, people, holders, researchers, judges, releases, records)
 """Imported for what they add to `app`."""
@@ -54,7 +54,7 @@ def run(arguments: list[str]) -> int:
     arguments = _options_first(arguments)
     try:
         code = app(arguments, standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        return code if isinstance(code, int) else DONE
     except TyperException as error:
         text = f"{error.format_message()} `schakel --help` shows what there is."
         return the_screen().fail({"detail": text}, BAD_INPUT)

@@ -225,6 +225,12 @@ def judge_disclosure(packages: Mapping[str, Package], keys: list[str]) -> dict[s
     }
 
 
+def true_rates(young: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """The truth's rate per cell: the keys, persons, neet and rate, sorted by the keys."""
+    cells = young.groupby(keys)["neet"].agg(["size", "sum", "mean"]).reset_index()
+    return cells.set_axis([*keys, "persons", "neet", "rate"], axis=1)
+
+
 def neet(package: Package, truth: pd.DataFrame, keys: list[str], period: str) -> dict[str, Any]:
     """The researcher's rate per cell: neither in education nor at work in the last quarter.
 

@@ -125,14 +125,6 @@ class Population:
             }
         )
 
-    def neet_rates(self, period: str, situation: int = 2025) -> Any:
-        """Per age class and arrondissement: persons, neet and rate; an Arrow table, sorted."""
-        cells = self.statuses(period, situation).group_by(["age_class", "arrondissement"])
-        table = cells.aggregate([("neet", "count"), ("neet", "sum"), ("neet", "mean")])
-        return table.rename_columns(
-            ["age_class", "arrondissement", "persons", "neet", "rate"]
-        ).sort_by([("age_class", "ascending"), ("arrondissement", "ascending")])
-
 
 def population(persons: int, seed: int) -> Population:
     """Some `persons` young people aged 15 to 29 at each wave, with their parents."""

@@ -455,7 +455,7 @@ class Story:
             "pseudonyms": pseudonyms,
             "disclosure": disclosure,
             "identifiers_found_in_release": search.count(everything),
-            "planted_found": self._planted(search, first, people),
+            "planted_found": self._planted(search, texts, first, people),
             "neet_rate": {
                 period: evaluate.neet(package, self._rates(people, period), self.keys, period)
                 for period, package in (("2024", first), ("2025", second))
@@ -474,18 +474,17 @@ class Story:
         return young.assign(**{self.area: areas.to_pandas()})
 
     def _rates(self, people: Population, period: str) -> pd.DataFrame:
-        """The truth's rate per cell."""
         young = self._in_areas(people.statuses(period).to_pandas())
-        cells = young.groupby(self.keys)["neet"].agg(["size", "sum", "mean"]).reset_index()
-        return cells.set_axis([*self.keys, "persons", "neet", "rate"], axis=1)
+        return evaluate.true_rates(young, self.keys)
 
     def _reviews(self, service: Service) -> int:
         with store.reading(service.engine) as session:
             return sum(admission.quality["review"] for admission in admissions(session, "neet"))
 
-    def _planted(self, search: Search, package: Package, people: Population) -> int:
+    def _planted(
+        self, search: Search, texts: list[str], package: Package, people: Population
+    ) -> int:
         """A name, a number and an address, each written into a copy: how many were found."""
-        texts = names_numbers_addresses(people)
         number = next(text for text in texts if text.isdigit() and len(text) == 11)
         name = f"{people.first_name[0]} {people.last_name[0]}"
         address = f"{people.homes.street[0]} {people.homes.house[0]}"

@@ -289,7 +289,8 @@ def take_in(
     if not checked.accepted:
         return TakenIn(checked.report(), checked.records, None, None)
     progress("seal", 0.5)
-    keys = pa.array([secrets.token_bytes(16) for _ in range(checked.records)], pa.binary(16))
+    random = pa.py_buffer(secrets.token_bytes(16 * checked.records))
+    keys = pa.Array.from_buffers(pa.binary(16), checked.records, [None, random])
     identifiers, payload = extracts.split(checked, declared, keys)
     sealed = []
     for opener, purpose, table in (

@@ -336,5 +336,6 @@ def describe(work: Work, row: Release) -> dict[str, Any]:
         "summary": report.get("summary"),
         "report": report,
         "refusal": refusal,
+        "clearance": row.clearance,
         "reasons": reasons(work, row.id),
     }

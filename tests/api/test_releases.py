@@ -99,6 +99,15 @@ def test_the_package_explains_itself(package: Package) -> None:
     assert (report["k"], report["passes"]) == (5, True)
 
 
+def test_who_cleared_a_release_can_be_shown_for_ever(
+    delivered: House, release: dict[str, Any]
+) -> None:
+    """The clearance stands beside the release: document, and signature of a second person."""
+    clearance = delivered["auditor-1"].get(f"/releases/{release['id']}")["clearance"]
+    assert clearance["document"]["manifest_sha256"] == release["manifest_sha256"]
+    assert clearance["signature"]["person"] == "statistician-2" != release["builder"]
+
+
 def test_what_was_withheld_is_not_told_to_the_researcher(
     delivered: House, release: dict[str, Any]
 ) -> None:
