@@ -2,14 +2,19 @@
 
 A local folder, written by us because no library fsyncs both the file and its folder. The database
 is the only commit point: an object that no row refers to is an orphan, and is swept.
+
+A name begins with the process role that is to read the object, and each role has a folder of its
+own, so that where roles are users the file system keeps them apart as well.
 """
 
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 class ObjectFault(Exception):  # noqa: N818 - what is wrong with an object
@@ -17,38 +22,57 @@ class ObjectFault(Exception):  # noqa: N818 - what is wrong with an object
 
 
 PIECE = 1 << 20
+READERS = ("api", "intake", "linkage", "release", "identified")
+"""Process roles that objects are written for."""
+_NAME = re.compile(rf"({'|'.join(READERS)})-[0-9a-f]{{32}}")
 
 
 class Objects:
-    """A folder of immutable objects, each known by a random name and its SHA-256."""
+    """Folders of immutable objects, each known by a random name and its SHA-256."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for reader in READERS:
+            (folder / reader).mkdir(parents=True, exist_ok=True, mode=0o700)
 
     @staticmethod
-    def new_name() -> str:
-        """A name that says nothing: 128 random bits."""
-        return secrets.token_hex(16)
+    def new_name(reader: str) -> str:
+        """A name that says who reads it and nothing else: 128 random bits."""
+        return f"{reader}-{secrets.token_hex(16)}"
 
     def path(self, name: str) -> Path:
         """Where an object lives; names are ours, never a caller's."""
-        if len(name) != 32 or not set(name) <= set("0123456789abcdef"):
+        matched = _NAME.fullmatch(name)
+        if matched is None:
             raise ObjectFault("That is no name of a stored object.")
-        return self._folder / name
+        return self._folder / matched[1] / name
 
-    def put(self, data: bytes) -> tuple[str, str]:
-        """Store bytes durably; name and hex SHA-256 come back."""
-        name = self.new_name()
+    def put(self, data: bytes, reader: str) -> tuple[str, str]:
+        """Store bytes durably for a reader; name and hex SHA-256 come back."""
+        with self.writing(reader) as file:
+            file.write(data)
+        return file.name, file.sha256
+
+    @contextmanager
+    def writing(self, reader: str) -> Iterator["Writing"]:
+        """An object written piece by piece; it is there, durably, once the block has ended well.
+
+        Its name is `name` throughout and its hash `sha256` at the end; an error leaves nothing.
+        """
+        name = self.new_name(reader)
         final = self.path(name)
         unfinished = final.with_suffix(".new")
-        with unfinished.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with unfinished.open("xb") as file:
+                written = Writing(name, file)
+                yield written
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
         unfinished.rename(final)
-        self.sync_folder()
-        return name, hashlib.sha256(data).hexdigest()
+        _sync_folder(final.parent)
 
     def get(self, name: str, sha256: str) -> bytes:
         """The object's bytes, if they are still the recorded ones."""
@@ -74,35 +98,56 @@ class Objects:
 
     def append(self, name: str, offset: int) -> "Growing":
         """An upload that grows: opened at `offset`, whatever a broken connection left behind it."""
-        return Growing(self.path(name), offset, self)
+        return Growing(self.path(name), offset)
 
     def delete(self, name: str) -> None:
         """Remove an object; that it's gone already is fine."""
         self.path(name).unlink(missing_ok=True)
 
     def names(self) -> Iterator[tuple[str, float]]:
-        """Every file in the folder with the moment it was last changed (for sweeping)."""
-        for entry in self._folder.iterdir():
-            yield entry.name, entry.stat().st_mtime
+        """Every file in the folders with the moment it was last changed (for sweeping)."""
+        for reader in READERS:
+            for entry in (self._folder / reader).iterdir():
+                yield entry.name, entry.stat().st_mtime
 
     def sweep(self, name: str) -> None:
-        """Remove a file of the folder by its file name, unfinished ones included."""
-        (self._folder / Path(name).name).unlink(missing_ok=True)
+        """Remove a file by its file name, unfinished ones included."""
+        name = Path(name).name
+        (self._folder / name.partition("-")[0] / name).unlink(missing_ok=True)
 
-    def sync_folder(self) -> None:
-        """Make the folder's entries durable."""
-        handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+
+def _sync_folder(folder: Path) -> None:
+    """Make a folder's entries durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class Writing:
+    """An object that is being written: `write` takes what comes, in order."""
+
+    def __init__(self, name: str, file: BinaryIO) -> None:
+        self.name = name
+        self._file, self._digest = file, hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        """Add bytes (anything with a buffer); how many."""
+        self._digest.update(data)
+        return self._file.write(data)
+
+    @property
+    def sha256(self) -> str:
+        """Hex SHA-256 of what was written so far."""
+        return self._digest.hexdigest()
 
 
 class Growing:
     """The file behind an upload that is still coming in."""
 
-    def __init__(self, path: Path, offset: int, objects: Objects) -> None:
-        self._objects = objects
+    def __init__(self, path: Path, offset: int) -> None:
+        self._folder = path.parent
         self._fresh = not path.exists()
         self._file = path.open("r+b" if not self._fresh else "x+b")
         self._file.truncate(offset)
@@ -125,7 +170,7 @@ class Growing:
         self._file.flush()
         os.fsync(self._file.fileno())
         if self._fresh:
-            self._objects.sync_folder()
+            _sync_folder(self._folder)
         return self._file.tell()
 
     def cut(self, offset: int) -> None:

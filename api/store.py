@@ -80,7 +80,7 @@ class StoredObject(Base):
     """An object that is meant to be there, with the hash that it must have when it is read."""
 
     __tablename__ = "stored_object"
-    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(48), primary_key=True)
     sha256: Mapped[str] = mapped_column(String(64))
     kind: Mapped[str] = mapped_column(String(32))
     key: Mapped[str | None] = mapped_column(String(40))
@@ -100,7 +100,7 @@ class Delivery(Base):
     declared_sha256: Mapped[str] = mapped_column(String(64))
     length: Mapped[int]
     offset: Mapped[int] = mapped_column(default=0)
-    upload: Mapped[str | None] = mapped_column(String(32))
+    upload: Mapped[str | None] = mapped_column(String(48))
     """Object that holds the ciphertext as it came in, until intake has done its work."""
     receipt: Mapped[dict[str, Any] | None]
     report: Mapped[dict[str, Any] | None]

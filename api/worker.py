@@ -19,7 +19,7 @@ from sqlalchemy import select
 
 from api import jobs, store
 from api.jobs import LeaseLost, Taken
-from api.operations import NOBODY, Work, building, deliveries, linkage, releases
+from api.operations import NOBODY, Work, building, deliveries, intake, linkage, releases
 from api.problems import Problem
 from api.service import Service, as_problem, whereabouts
 from api.settings import Clock, Settings
@@ -112,7 +112,7 @@ class Worker:
         with self._work(taken) as work:
             match taken.kind:
                 case "intake":
-                    leftover = deliveries.unusable(work, taken.arguments["delivery"], problem)
+                    leftover = intake.unusable(work, taken.arguments["delivery"], problem)
                 case "link" | "build":
                     releases.refuse(work, taken.arguments["release"], problem)
                 case "envelopes":
@@ -159,12 +159,12 @@ class Worker:
     def _intake(self, taken: Taken) -> None:
         service, identifier = self._service, taken.arguments["delivery"]
         with self._work(taken) as work:
-            if not deliveries.start_checking(work, identifier):
+            if not intake.start_checking(work, identifier):
                 jobs.finish(work.session, taken, {}, work.now)
                 return
-        made = deliveries.take_in(*self._tools, identifier, self._tell)
+        made = intake.take_in(*self._tools, identifier, self._tell)
         with self._work(taken) as work:
-            delivery = deliveries.record_intake(work, identifier, made)
+            delivery = intake.record_intake(work, identifier, made)
             leftover = deliveries.release_upload(work, identifier)
             result = {"delivery": identifier, "state": delivery.state, "rows": delivery.rows}
             jobs.finish(work.session, taken, result, work.now)

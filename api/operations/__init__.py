@@ -5,6 +5,7 @@ who asks and what time it is. It checks access, does its work, writes the ledger
 transaction and hands domain values back. Routes, jobs and CLI only authenticate, call, render.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,9 @@ from keyvault.ledger import Entry
 from keyvault.vault import Vault
 from policies import access
 from policies.access import Actor, Thing
+
+Progress = Callable[[str, float], None]
+"""Hears the stage that a long piece of work is in, and how far that is (0 to 1)."""
 
 
 @dataclass(frozen=True)

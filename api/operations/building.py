@@ -21,9 +21,8 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from api.objects import Objects
-from api.operations import Stored, assembly, found
+from api.operations import Progress, Stored, assembly, found
 from api.operations.assembly import Rows, Source
-from api.operations.deliveries import Progress
 from api.operations.sealed import open_object, sealed_object
 from api.problems import Problem
 from api.store import Admission, Application, Dataset, Delivery, Release, reading, writing
@@ -415,10 +414,10 @@ def _sealed(
     signed = {**files, packages.SIGNATURE: rfc8785.dumps(manifest["signature"])}
     key, sealed_key = sealer.new_key("release", "package", identifier)
     archive = seal_bytes(packages.archive(signed), key, f"package|{identifier}|1")
-    package = Stored(*objects.put(archive), sealed_key)
+    package = Stored(*objects.put(archive, "release"), sealed_key)
     key, sealed_key = sealer.new_key("release", "profile", identifier)
     profile = write_table(shown.to_table(), key, f"profile|{identifier}|1")
-    return package, Stored(*objects.put(profile), sealed_key)
+    return package, Stored(*objects.put(profile, "release"), sealed_key)
 
 
 def _summary(report: dict[str, Any], rows: Mapping[str, Rows]) -> dict[str, Any]:
@@ -459,5 +458,5 @@ def seal_envelopes(
         sealed = io.BytesIO()
         to = pyrage.x25519.Recipient.from_str(recipient.age_recipient)
         pyrage.encrypt_io(io.BytesIO(archive), sealed, [to])
-        envelopes[recipient.person] = Stored(*objects.put(sealed.getvalue()))
+        envelopes[recipient.person] = Stored(*objects.put(sealed.getvalue(), "api"))
     return envelopes

@@ -1,41 +1,27 @@
-"""Datasets and deliveries: from a declaration to two sealed objects.
+"""Datasets and deliveries, from a declaration to the receipt for an upload.
 
-The front door's half (`create_upload` to `finish_upload`) handles ciphertext that it can't read;
-`take_in` is a worker's, with the intake role's key.
+The front door handles ciphertext that it can't read; what becomes of it is `intake`'s work.
 """
 
-import hashlib
-import io
-import os
 import re
-import secrets
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, BinaryIO
+from typing import Any
 
-import pyarrow as pa
-import pyrage
-from sqlalchemy import Engine, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api import checking, jobs
+from api import jobs
 from api.objects import Objects
-from api.operations import ABSENT_THING, Stored, Work, found
+from api.operations import ABSENT_THING, Work, found
 from api.problems import Problem
-from api.store import Dataset, Delivery, new_id, reading
-from keyvault.sealing import write_table
-from keyvault.vault import Vault
-from linkage import datasets, extracts
+from api.store import Dataset, Delivery, new_id
+from linkage import datasets
 from policies import access, permits
 from policies.access import Thing
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 AGE_MAGIC = (b"age-encryption.org/v1\n", b"-----BEGIN AGE ENCRYPTED FILE-----")
 MAGIC_LENGTH = max(len(magic) for magic in AGE_MAGIC)
-
-Progress = Callable[[str, float], None]
 
 
 def add_dataset(work: Work, declaration: dict[str, Any]) -> Dataset:
@@ -106,7 +92,7 @@ def create_upload(
         person=work.actor.person,
         declared_sha256=sha256,
         length=length,
-        upload=Objects.new_name(),
+        upload=Objects.new_name("intake"),
         created_at=work.now,
         moved_at=work.now,
     )
@@ -203,7 +189,7 @@ def finish_upload(work: Work, identifier: str, sha256: str) -> Delivery:
     elif _standing(work.session, delivery.dataset, delivery.period) is not None:
         reason = "already-delivered"  # two uploads were open, and the other one was first
     if reason is not None:
-        _rejected(work, delivery, reason)
+        rejected(work, delivery, reason)
         return delivery
     delivery.state = "received"
     entry = work.note(
@@ -248,152 +234,6 @@ def delivery(work: Work, identifier: str) -> Delivery:
     return upload(work, identifier, "delivery.read")
 
 
-# -- the worker's half, with the intake role's key ------------------------------------------------
-
-
-@dataclass(frozen=True)
-class TakenIn:
-    """What intake made of a delivery before anything of it is recorded."""
-
-    report: dict[str, Any]
-    rows: int
-    identifiers: Stored | None
-    payload: Stored | None
-
-
-def take_in(
-    engine: Engine, vault: Vault, objects: Objects, identifier: str, progress: Progress
-) -> TakenIn:
-    """Decrypt, check and seal one delivery; nothing readable touches a disk.
-
-    No row is accepted until the whole file has authenticated: a damaged age file may look like a
-    shorter CSV to its reader, and only the decrypting thread knows.
-    """
-    with reading(engine) as session:
-        row = found(session.get(Delivery, identifier))
-        declared = datasets.Dataset.from_mapping(session.get(Dataset, row.dataset).declaration)  # type: ignore[union-attr]
-        role = vault.role("intake")
-        connection = session.connection()
-        sealed_identities = vault.intake_identities(connection)
-        identities = [role.open_identity(sealed) for sealed in sealed_identities]
-        sealer = vault.sealer(connection)
-    progress("decrypt and check", 0.0)
-    with objects.open(row.upload) as ciphertext:
-        checked, sha256 = _decrypted(ciphertext, row, identities, declared, progress)
-    if sha256 != row.declared_sha256:
-        raise Problem(
-            "ciphertext-mismatch",
-            "The stored upload is not the one that was received.",
-            "Send the extract again.",
-        )
-    if not checked.accepted:
-        return TakenIn(checked.report(), checked.records, None, None)
-    progress("seal", 0.5)
-    random = pa.py_buffer(secrets.token_bytes(16 * checked.records))
-    keys = pa.Array.from_buffers(pa.binary(16), checked.records, [None, random])
-    identifiers, payload = extracts.split(checked, declared, keys)
-    sealed = []
-    for opener, purpose, table in (
-        ("linkage", "identifiers", identifiers),
-        ("release", "payload", payload),
-    ):
-        key, sealed_key = sealer.new_key(opener, purpose, identifier)
-        name, digest = objects.put(write_table(table, key, f"{purpose}|{identifier}|1"))
-        sealed.append(Stored(name, digest, sealed_key))
-    return TakenIn(checked.report(), checked.records, sealed[0], sealed[1])
-
-
-def _decrypted(
-    ciphertext: BinaryIO,
-    row: Delivery,
-    identities: list[Any],
-    declared: datasets.Dataset,
-    progress: Progress,
-) -> tuple[extracts.Checked, str]:
-    """Stream age plaintext through a pipe into the checker; both ends have to agree."""
-    read_end, write_end = os.pipe()
-    source = _Counted(ciphertext, row.length, progress)
-    broken: list[Exception] = []
-
-    def decrypt() -> None:
-        with os.fdopen(write_end, "wb") as sink:
-            try:
-                pyrage.decrypt_io(source, sink, identities)
-            except BrokenPipeError:
-                pass  # the checker gave up on the file and said why
-            except Exception as error:
-                broken.append(error)
-
-    thread = threading.Thread(target=decrypt, name="decrypt", daemon=True)
-    thread.start()
-    try:
-        with os.fdopen(read_end, "rb") as plaintext:
-            checked = checking.check(plaintext, declared, period=row.period)
-            for _rest in iter(lambda: plaintext.read(1 << 20), b""):
-                pass
-    finally:
-        thread.join()
-    if broken:
-        raise Problem(
-            "damaged-delivery",
-            "The delivery can't be decrypted: it is damaged, or it was encrypted to another key.",
-            "Encrypt the extract again to the recipient that the service publishes (GET /keys).",
-        )
-    return checked, source.sha256()
-
-
-class _Counted(io.RawIOBase):
-    """The ciphertext, hashed and counted on its way to the decrypting thread."""
-
-    def __init__(self, source: BinaryIO, length: int, progress: Progress) -> None:
-        self._source, self._length, self._progress = source, max(length, 1), progress
-        self._digest, self._count = hashlib.sha256(), 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._source.read(len(buffer))
-        buffer[: len(data)] = data
-        self._digest.update(data)
-        self._count += len(data)
-        self._progress("decrypt and check", self._count / self._length)
-        return len(data)
-
-    def sha256(self) -> str:
-        """Hash of everything, the part that the decrypter had no need of included."""
-        for piece in iter(lambda: self._source.read(1 << 20), b""):
-            self._digest.update(piece)
-        return self._digest.hexdigest()
-
-
-def record_intake(work: Work, identifier: str, taken: TakenIn) -> Delivery:
-    """Commit what intake made: state, objects and ledger entry in one transaction."""
-    delivery: Delivery = found(work.session.get(Delivery, identifier))
-    delivery.report, delivery.rows = taken.report, taken.rows
-    delivery.state = "accepted" if taken.identifiers and taken.payload else "rejected"
-    for kind, stored in (("identifiers", taken.identifiers), ("payload", taken.payload)):
-        if stored is not None:
-            setattr(delivery, kind, work.recorded(stored, kind))
-    work.note(
-        f"delivery.{delivery.state}",
-        delivery=delivery.id,
-        dataset=delivery.dataset,
-        period=delivery.period,
-        rows=taken.rows,
-    )
-    return delivery
-
-
-def start_checking(work: Work, identifier: str) -> bool:
-    """Intake begins; False when an earlier attempt finished already."""
-    delivery: Delivery = found(work.session.get(Delivery, identifier))
-    if delivery.state not in ("received", "checking"):
-        return False
-    delivery.state = "checking"
-    return True
-
-
 def uploads_under_way(session: Session) -> list[str]:
     """Names of the ciphertext objects that uploads and intake still need."""
     names = session.scalars(select(Delivery.upload).where(Delivery.upload.is_not(None)))
@@ -405,20 +245,12 @@ def expire_uploads(work: Work, before: datetime) -> list[str]:
     abandoned = work.session.scalars(
         select(Delivery).where(Delivery.state == "uploading", Delivery.moved_at < before)
     )
-    names = [_rejected(work, delivery, "upload-expired") for delivery in abandoned.all()]
+    names = [rejected(work, delivery, "upload-expired") for delivery in abandoned.all()]
     return [name for name in names if name is not None]
 
 
-def unusable(work: Work, identifier: str, problem: Problem) -> str | None:
-    """A delivery that intake couldn't even read: rejected, and its holder is told why.
-
-    The ciphertext's object name comes back: to be deleted once this is committed.
-    """
-    delivery: Delivery = found(work.session.get(Delivery, identifier))
-    return _rejected(work, delivery, problem.type)
-
-
-def _rejected(work: Work, delivery: Delivery, reason: str) -> str | None:
+def rejected(work: Work, delivery: Delivery, reason: str) -> str | None:
+    """End a delivery that can't be used; the name of its ciphertext, to be deleted, comes back."""
     delivery.state, delivery.report = "rejected", {"problem": reason}
     work.note("delivery.rejected", delivery=delivery.id, reason=reason)
     return release_upload(work, delivery.id)

@@ -11,8 +11,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from api.objects import Objects
-from api.operations import Stored, Work, found
-from api.operations.deliveries import Progress
+from api.operations import Progress, Stored, Work, found
 from api.operations.sealed import open_object
 from api.problems import Problem
 from api.store import Admission, Dataset, Delivery, reading
@@ -157,7 +156,7 @@ def admit(
         ("links", "release", links, f"links|{permit.scope}|{delivery.id}"),
     ):
         key, sealed_key = sealer.new_key(owner_role, binding.split("|")[0], where)
-        name, digest = objects.put(write_table(table, key, binding))
+        name, digest = objects.put(write_table(table, key, binding), owner_role)
         stored[kind] = Stored(name, digest, sealed_key)
     return Admitted(
         permit.scope,

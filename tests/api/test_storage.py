@@ -26,8 +26,8 @@ from keyvault import tables
 def test_an_object_is_read_back_or_not_at_all(tmp_path: Path) -> None:
     """Changed, truncated, swapped or missing: noticed before use."""
     objects = Objects(tmp_path / "objects")
-    name, digest = objects.put(b"ciphertext")
-    other, _ = objects.put(b"another")
+    name, digest = objects.put(b"ciphertext", "release")
+    other, _ = objects.put(b"another", "release")
     assert objects.get(name, digest) == b"ciphertext"
     assert objects.sha256(name) == digest
     path = objects.path(name)
@@ -66,14 +66,14 @@ def test_bytes_and_their_folder_are_durable_before_the_name_is_known(
     objects = Objects(tmp_path / "objects")
     monkeypatch.setattr(os, "fsync", told)
     monkeypatch.setattr(Path, "rename", renamed)
-    objects.put(b"x")
+    objects.put(b"x", "api")
     assert steps == ["file", "rename", "folder"]
 
 
 def test_a_growing_upload_forgets_what_was_never_acknowledged(tmp_path: Path) -> None:
     """Reopened at an offset: whatever a broken line left behind it is gone."""
     objects = Objects(tmp_path)
-    name = objects.new_name()
+    name = objects.new_name("intake")
     growing = objects.append(name, 0)
     growing.write(b"acknowledged, and then some")
     assert growing.sync() == 27
@@ -165,8 +165,8 @@ def test_orphans_are_swept_and_nothing_else(tmp_path: Path) -> None:
     cast = Cast(tmp_path)
     cast.found()
     service = Service.open(cast.settings, Clock())
-    orphan, _ = service.objects.put(b"left by a crash")
-    fresh, _ = service.objects.put(b"being written")
+    orphan, _ = service.objects.put(b"left by a crash", "linkage")
+    fresh, _ = service.objects.put(b"being written", "linkage")
     unfinished = service.objects.path(fresh).with_suffix(".new")
     unfinished.write_bytes(b"half")
     long_ago = datetime.now().timestamp() - ORPHAN_AGE - 10  # noqa: DTZ005 - a file's own clock
@@ -190,7 +190,7 @@ def test_an_upload_that_stands_still_is_given_up(tmp_path: Path) -> None:
         session.add(Dataset(id="d", organisation="a", declaration={}, added_at=now))
         session.flush()
         for identifier, days in (("delivery-old", 8), ("delivery-new", 6)):
-            names[identifier], digest = service.objects.put(b"age-encryption.org/v1")
+            names[identifier], digest = service.objects.put(b"age-encryption.org/v1", "intake")
             session.add(
                 Delivery(
                     id=identifier, dataset="d", organisation="a", period="2024", state="uploading",

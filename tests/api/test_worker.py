@@ -13,7 +13,7 @@ from api import jobs, store
 from api import worker as workers
 from api.client import Client
 from api.objects import ObjectFault
-from api.operations import building, deliveries, linkage, releases
+from api.operations import building, intake, linkage, releases
 from api.problems import Problem
 from api.store import Delivery, Job
 from api.worker import Worker
@@ -65,7 +65,7 @@ def test_a_fault_is_tried_again_and_leaves_no_half(
     delivery, worker = sent(still, tmp_path), Worker(still.service)
     secret = "85.07.30-033.28"
     with monkeypatch.context() as broken, caplog.at_level(logging.WARNING):
-        broken.setattr(deliveries, "record_intake", _raises(RuntimeError(secret)))
+        broken.setattr(intake, "record_intake", _raises(RuntimeError(secret)))
         assert worker.step()
     assert state(still, delivery) == "checking"
     assert "RuntimeError at test_worker.py" in caplog.text
@@ -88,7 +88,7 @@ def test_a_fault_that_stays_ends_the_job_and_says_so(
 ) -> None:
     """After five attempts the delivery is rejected, and its holder hears it."""
     delivery, worker = sent(still, tmp_path), Worker(still.service)
-    monkeypatch.setattr(deliveries, "take_in", _raises(MemoryError()))
+    monkeypatch.setattr(intake, "take_in", _raises(MemoryError()))
     for _ in range(jobs.MOST_ATTEMPTS):
         ready(still)
         assert worker.step()
@@ -114,7 +114,7 @@ def test_one_fault_of_the_store_rejects_nothing(
     """A problem that is ours is tried again like any other fault."""
     delivery, worker = sent(still, tmp_path), Worker(still.service)
     with monkeypatch.context() as broken:
-        broken.setattr(deliveries, "record_intake", _raises(fault))
+        broken.setattr(intake, "record_intake", _raises(fault))
         assert worker.step()
     assert state(still, delivery) == "checking"
     ready(still)
@@ -150,7 +150,7 @@ def test_a_lease_lost_while_a_job_fails_does_not_end_the_worker(
             session.execute(update(Job).values(fence=Job.fence + 1))
         raise errors.pop()
 
-    monkeypatch.setattr(deliveries, "take_in", lost)
+    monkeypatch.setattr(intake, "take_in", lost)
     while errors:
         with store.writing(still.service.engine) as session:
             session.execute(update(Job).values(state="queued", not_before=still.clock.now()))
@@ -181,7 +181,7 @@ def test_what_is_rejected_leaves_no_ciphertext(
     """A delivery that nobody can use isn't kept."""
     delivery, worker = sent(still, tmp_path), Worker(still.service)
     assert len(stored(still)) == 1
-    monkeypatch.setattr(deliveries, "take_in", _raises(Problem("damaged-delivery", "", "")))
+    monkeypatch.setattr(intake, "take_in", _raises(Problem("damaged-delivery", "", "")))
     assert worker.step()
     assert state(still, delivery) == "rejected"
     assert stored(still) == []
@@ -212,7 +212,7 @@ def test_what_another_worker_took_over_does_not_count_twice(
     """The slow one's results are thrown away with its transaction."""
     delivery, worker = sent(still, tmp_path), Worker(still.service)
     took_over: list[bool] = []
-    true_record = deliveries.record_intake
+    true_record = intake.record_intake
 
     def meanwhile(*arguments: Any) -> Any:
         if not took_over:
@@ -222,7 +222,7 @@ def test_what_another_worker_took_over_does_not_count_twice(
         return true_record(*arguments)
 
     with monkeypatch.context() as slow:
-        slow.setattr(deliveries, "record_intake", meanwhile)
+        slow.setattr(intake, "record_intake", meanwhile)
         assert worker.step()
     assert state(still, delivery) == "checking"
     with store.writing(still.service.engine) as session:
