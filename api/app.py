@@ -34,10 +34,10 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.state.actor = uploads.actor_of(service)
-    app.state.busy_uploads = set()
     app.include_router(routes.router)
     app.include_router(uploads.router)
     app.add_middleware(BodyLimit)
+    app.add_middleware(uploads.Manners)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _http)

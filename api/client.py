@@ -42,6 +42,14 @@ PAUSES = (0.5, 1, 2, 4, 8, 15, 15, 15, 15, 15)
 a minute to notice that a line is dead and its upload free again."""
 LONG_UNFINISHED = 60.0
 """Seconds after which a service that has every byte is reminded to compare hashes."""
+OVER = {
+    "type": "urn:schakel:problem:upload-over",
+    "title": "The upload is over",
+    "status": 410,
+    "detail": "This upload was given up, withdrawn or refused.",
+    "next_step": "Give the command again: it encrypts and sends the extract anew.",
+}
+"""What a HEAD that answers 410 means; such answers carry no body."""
 PINNED = ("issuer", "uploads", "receipt", "ledger")
 """What of a service's public keys a profile keeps."""
 
@@ -254,6 +262,8 @@ class Client:
         response = self._send(
             "HEAD", location, headers={**TUS, "Authorization": f"Bearer {self.token()}"}
         )
+        if response.status_code == 410:
+            raise ServiceRefusal(410, OVER)
         if not response.is_success:
             # HEAD answers carry no body, so the same is asked again in a way that does
             return int(self._delivery(location)["offset"])

@@ -7,6 +7,7 @@ A name begins with the process role that is to read the object, and each role ha
 own, so that where roles are users the file system keeps them apart as well.
 """
 
+import fcntl
 import hashlib
 import os
 import re
@@ -19,6 +20,10 @@ from typing import Any, BinaryIO
 
 class ObjectFault(Exception):  # noqa: N818 - what is wrong with an object
     """A stored object is missing or is not the one that was recorded."""
+
+
+class ObjectBusy(Exception):  # noqa: N818 - the state it is in
+    """Another writer holds this object."""
 
 
 PIECE = 1 << 20
@@ -96,13 +101,18 @@ class Objects:
                 digest.update(piece)
         return digest.hexdigest()
 
-    def append(self, name: str, offset: int) -> "Growing":
-        """An upload that grows: opened at `offset`, whatever a broken connection left behind it."""
-        return Growing(self.path(name), offset)
+    def append(self, name: str) -> "Growing":
+        """An upload that grows, held by this caller alone until it is closed.
+
+        Raises `ObjectBusy` when somebody else holds it, in this process or in any other.
+        """
+        return Growing(self.path(name))
 
     def delete(self, name: str) -> None:
-        """Remove an object; that it's gone already is fine."""
-        self.path(name).unlink(missing_ok=True)
+        """Remove an object durably; that it's gone already is fine."""
+        path = self.path(name)
+        path.unlink(missing_ok=True)
+        _sync_folder(path.parent)
 
     def names(self) -> Iterator[tuple[str, float]]:
         """Every file in the folders with the moment it was last changed (for sweeping)."""
@@ -144,14 +154,36 @@ class Writing:
 
 
 class Growing:
-    """The file behind an upload that is still coming in."""
+    """The file behind an upload that is still coming in, with one writer at a time.
 
-    def __init__(self, path: Path, offset: int) -> None:
-        self._folder = path.parent
-        self._fresh = not path.exists()
-        self._file = path.open("r+b" if not self._fresh else "x+b")
-        self._file.truncate(offset)
-        self._file.seek(offset)
+    The lock is the kernel's, on the open file: it holds across processes and ends with its holder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._file.close()
+            raise ObjectBusy from None
+        self._fresh = os.fstat(self._file.fileno()).st_size == 0
+
+    def begin(self, offset: int) -> None:
+        """Go on at `offset`, whatever a broken connection left behind it."""
+        if os.fstat(self._file.fileno()).st_size < offset:
+            raise ObjectFault("Bytes of an upload are missing; restore them from a backup.")
+        self.cut(offset)
+
+    @property
+    def removed(self) -> bool:
+        """Whether the object was deleted while it was held: what is written now is lost."""
+        return os.fstat(self._file.fileno()).st_nlink == 0
+
+    def abandon(self) -> None:
+        """Leave no empty file behind, where nothing was to be written after all."""
+        if self._fresh and not self.removed:
+            self._path.unlink(missing_ok=True)
 
     def start(self, count: int) -> bytes:
         """The first bytes that are there already (the magic number may come in pieces)."""
@@ -170,15 +202,15 @@ class Growing:
         self._file.flush()
         os.fsync(self._file.fileno())
         if self._fresh:
-            _sync_folder(self._folder)
+            _sync_folder(self._path.parent)
         return self._file.tell()
 
     def cut(self, offset: int) -> None:
-        """Forget everything after `offset` (a checksum that didn't match)."""
+        """Forget everything after `offset` (a checksum that didn't match) and stand there."""
         self._file.flush()
         self._file.truncate(offset)
         self._file.seek(offset)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file, and of the lock with it."""
         self._file.close()

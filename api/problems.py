@@ -40,11 +40,13 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "ledger-shorter": (409, "The ledger has fewer entries than that"),
     "upload-stalled": (408, "No byte came for a while"),
     "upload-expired": (410, "The upload stood still for too long"),
+    "upload-over": (410, "The upload is over"),
     "too-large": (413, "Too large"),
     "wrong-media-type": (415, "Another media type is needed"),
     "plaintext-upload": (415, "The upload is not encrypted"),
     "tus-version": (412, "Another version of tus is spoken here"),
     "upload-busy": (423, "Somebody else is writing to this upload"),
+    "too-many-uploads": (429, "Too many uploads are open"),
     "checksum-mismatch": (460, "The checksum doesn't match"),
     # is it well-formed
     "bad-request": (400, "The request can't be understood"),

@@ -35,6 +35,8 @@ class Settings(BaseSettings):
     """Bytes of one encrypted delivery at most."""
     upload_days: int = 7
     """How long an upload may stand still before it is given up and its bytes are removed."""
+    open_uploads: int = 50
+    """How many uploads one organisation may have under way at a time."""
     token_seconds: int = 600
     lease_seconds: int = 60
     """How long a worker may stay silent before another takes its job over."""

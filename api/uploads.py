@@ -1,8 +1,10 @@
-"""Uploads by tus 1.0 (creation, checksum): existing clients work, ours too.
+"""Uploads by tus 1.0 (creation, checksum, termination, expiration): existing clients work.
 
 The protocol is ours because the server libraries fsync nothing. What arrives is ciphertext that
 this process can't read; the first bytes decide, and a plaintext upload leaves no byte on the disk.
-Bytes are durable before their offset is acknowledged; offsets never go back.
+Bytes are durable before their offset is acknowledged; offsets never go back. One request at a time
+writes to an upload, whichever of several API processes it came to: it holds the object's lock from
+before it looks at the offset until the new one is committed.
 """
 
 import asyncio
@@ -10,16 +12,20 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable
+from datetime import timedelta
+from email.utils import format_datetime
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import auth, store
-from api.objects import Growing
+from api.objects import Growing, ObjectBusy
 from api.operations import deliveries
-from api.operations.deliveries import MAGIC_LENGTH, plaintext_problem, wrong_offset
+from api.operations.deliveries import MAGIC_LENGTH, plaintext_problem
 from api.problems import Problem
 from api.service import Service
 from api.store import Delivery
@@ -31,7 +37,7 @@ TUS = {"Tus-Resumable": "1.0.0"}
 ABILITIES = {
     **TUS,
     "Tus-Version": "1.0.0",
-    "Tus-Extension": "creation,checksum",
+    "Tus-Extension": "creation,checksum,termination,expiration",
     "Tus-Checksum-Algorithm": "sha256,sha1",
 }
 PIECE = 1 << 20
@@ -39,6 +45,50 @@ IDLE = 30.0
 """Seconds that a request may send no byte; a dead line would keep the upload to itself."""
 
 COUNT = re.compile(r"[0-9]{1,18}")
+
+
+class Manners:
+    """What tus wants of every request and answer, refusals included.
+
+    A client behind a proxy that knows no PATCH sends POST and names the method that it means; every
+    answer says which tus is spoken.
+    """
+
+    MEANT = ("PATCH", "DELETE", "HEAD")
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Leave everything alone that is no upload's."""
+        if scope["type"] != "http" or not f"{scope['path']}/".startswith("/uploads/"):
+            await self._app(scope, receive, send)
+            return
+        meant = Headers(scope=scope).get("x-http-method-override")
+        if scope["method"] == "POST" and meant in self.MEANT:
+            scope = {**scope, "method": meant}
+
+        async def told(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(TUS)
+                if message["status"] == 412:
+                    headers["Tus-Version"] = ABILITIES["Tus-Version"]
+            await send(message)
+
+        await self._app(scope, receive, told)
+
+
+def _patience(service: Service) -> timedelta:
+    return timedelta(days=service.settings.upload_days)
+
+
+def _expires(service: Service, row: Delivery) -> dict[str, str]:
+    """tus expiration: an unfinished upload says when it is given up."""
+    if row.state != "uploading":
+        return {}
+    moment = deliveries.expires_at(row, _patience(service))
+    return {"Upload-Expires": format_datetime(moment, usegmt=True)}
 
 
 @router.options("/uploads", status_code=204, summary="What this tus server can do")
@@ -105,6 +155,7 @@ def create(request: Request) -> Response:
             "bad-request", "Only deliveries of mode new are taken.", "Leave the mode out."
         )
     with service.work(actor) as work:
+        deliveries.refuse_too_many(work, service.settings.open_uploads, _patience(service))
         delivery = deliveries.create_upload(
             work,
             metadata["dataset"],
@@ -113,7 +164,8 @@ def create(request: Request) -> Response:
             _number(request, "upload-length"),
             service.settings.longest_upload,
         )
-    return Response(status_code=201, headers={**TUS, "Location": f"/uploads/{delivery.id}"})
+    headers = {"Location": f"/uploads/{delivery.id}", **_expires(service, delivery)}
+    return Response(status_code=201, headers=headers)
 
 
 @router.head("/uploads/{delivery}", summary="Where an upload stands")
@@ -123,11 +175,50 @@ def offset(request: Request, delivery: str) -> Response:
     actor = request.app.state.actor(request)
     _speaks_tus(request)
     with service.look(actor) as work:
-        row = deliveries.upload(work, delivery)
-        headers = {"Upload-Offset": str(row.offset), "Upload-Length": str(row.length)}
-    if delivery not in request.app.state.busy_uploads:
-        _finish_if_complete(service, actor, row)
-    return Response(status_code=200, headers={**TUS, **headers, "Cache-Control": "no-store"})
+        row = deliveries.open_upload(work, delivery, "upload.read", _patience(service))
+    if row.state == "uploading" and row.offset == row.length:
+        row = _finish_unless_busy(service, actor, row)
+    headers = {
+        "Upload-Offset": str(row.offset),
+        "Upload-Length": str(row.length),
+        "Upload-Metadata": _as_metadata(row),
+        "Cache-Control": "no-store",
+        **_expires(service, row),
+    }
+    return Response(status_code=200, headers=headers)
+
+
+def _as_metadata(row: Delivery) -> str:
+    """What was kept of the metadata at creation; other keys and their values never were."""
+    kept = {"dataset": row.dataset, "period": row.period, "sha256": row.declared_sha256}
+    return ",".join(
+        f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in kept.items()
+    )
+
+
+def _finish_unless_busy(service: Service, actor: Actor, row: Delivery) -> Delivery:
+    """Asked at HEAD too, for the case that a process was killed between last byte and receipt."""
+    try:
+        file = service.objects.append(str(row.upload))
+    except ObjectBusy:
+        return row  # the request that wrote the last bytes is finishing it
+    try:
+        return _finish_if_complete(service, actor, row)
+    finally:
+        file.abandon()
+        file.close()
+
+
+@router.delete("/uploads/{delivery}", status_code=204, summary="Give an upload up")
+def withdraw(request: Request, delivery: str) -> Response:
+    """tus termination: the bytes are gone when the answer comes, and a writer's request ends."""
+    service: Service = request.app.state.service
+    actor = request.app.state.actor(request)
+    _speaks_tus(request)
+    with service.work(actor) as work:
+        name = deliveries.withdraw_upload(work, delivery, _patience(service))
+    service.objects.delete(name)
+    return Response(status_code=204)
 
 
 def _checksum(request: Request) -> tuple[Any, bytes] | None:
@@ -159,19 +250,9 @@ async def append(request: Request, delivery: str) -> Response:
             "Use a tus client, or `schakel upload`.",
         )
     start, checksum = _number(request, "upload-offset"), _checksum(request)
-    busy: set[str] = request.app.state.busy_uploads
-    if delivery in busy:
-        raise Problem(
-            "upload-busy",
-            "Another request is writing to this upload.",
-            "Wait until it has ended, ask for the offset (HEAD) and go on from there.",
-        )
-    busy.add(delivery)
-    try:
-        reached = await _receive(service, actor, request, delivery, start, checksum)
-    finally:
-        busy.discard(delivery)
-    return Response(status_code=204, headers={**TUS, "Upload-Offset": str(reached)})
+    row = await _receive(service, actor, request, delivery, start, checksum)
+    headers = {"Upload-Offset": str(row.offset), **_expires(service, row)}
+    return Response(status_code=204, headers=headers)
 
 
 async def _receive(
@@ -181,9 +262,8 @@ async def _receive(
     delivery: str,
     start: int,
     checksum: tuple[Any, bytes] | None,
-) -> int:
-    name, length = await run_in_threadpool(_opened, service, actor, delivery, start)
-    file = await run_in_threadpool(service.objects.append, name, start)
+) -> Delivery:
+    file, length = await run_in_threadpool(_held, service, actor, delivery, start)
     stalled = False
     try:
         try:
@@ -196,12 +276,12 @@ async def _receive(
             file.cut(start)
             raise
         reached = await run_in_threadpool(file.sync)
+        row = await run_in_threadpool(_acknowledge, service, actor, delivery, start, reached)
     finally:
-        await run_in_threadpool(file.close)
-    await run_in_threadpool(_acknowledge, service, actor, delivery, start, reached)
+        file.close()
     if stalled:
         raise STALLED
-    return reached
+    return row
 
 
 STALLED = Problem(
@@ -211,12 +291,39 @@ STALLED = Problem(
 )
 
 
-def _opened(service: Service, actor: Actor, delivery: str, start: int) -> tuple[str, int]:
+BUSY = Problem(
+    "upload-busy",
+    "Another request is writing to this upload.",
+    "Wait until it has ended, ask for the offset (HEAD) and go on from there.",
+)
+WITHDRAWN = Problem(
+    "upload-over",
+    "This upload was given up while its bytes came in; none of them was kept.",
+    "Open another one and send the encrypted file again.",
+)
+
+
+def _held(service: Service, actor: Actor, delivery: str, start: int) -> tuple[Growing, int]:
+    """The object, locked, and the upload's length. The offset is looked at under the lock.
+
+    Looked at before it, the offset could be another writer's past: cutting the file there would
+    lose bytes that were acknowledged.
+    """
     with service.look(actor) as work:
-        row = deliveries.upload(work, delivery, "upload.append")
-        if row.offset != start:
-            raise wrong_offset(row.offset)
-        return str(row.upload), row.length
+        row = deliveries.open_upload(work, delivery, "upload.append", _patience(service))
+    try:
+        file = service.objects.append(str(row.upload))
+    except ObjectBusy:
+        raise BUSY from None
+    try:
+        with service.work(actor) as work:
+            row = deliveries.advance_upload(work, delivery, start, start, _patience(service))
+        file.begin(start)
+    except BaseException:
+        file.abandon()
+        file.close()
+        raise
+    return file, row.length
 
 
 async def _write_body(
@@ -235,6 +342,8 @@ async def _write_body(
     async def keep(data: bytes) -> None:
         if digest is not None:
             digest.update(data)
+        if file.removed:
+            raise WITHDRAWN
         await run_in_threadpool(file.write, data)
 
     async for piece in _pieces(request):
@@ -285,19 +394,18 @@ async def _pieces(request: Request) -> Any:
         yield bytes(held)
 
 
-def _acknowledge(service: Service, actor: Actor, delivery: str, start: int, reached: int) -> None:
+def _acknowledge(
+    service: Service, actor: Actor, delivery: str, start: int, reached: int
+) -> Delivery:
     with service.work(actor) as work:
-        row = deliveries.advance_upload(work, delivery, start, reached)
-    _finish_if_complete(service, actor, row)
+        row = deliveries.advance_upload(work, delivery, start, reached, _patience(service))
+    return _finish_if_complete(service, actor, row)
 
 
-def _finish_if_complete(service: Service, actor: Actor, row: Delivery) -> None:
-    """Everything is there: compare hashes and give the receipt.
-
-    Asked at HEAD too, for the case that the process was killed between the two.
-    """
+def _finish_if_complete(service: Service, actor: Actor, row: Delivery) -> Delivery:
+    """Everything is there: compare hashes and give the receipt."""
     if row.state != "uploading" or row.offset < row.length:
-        return
+        return row
     name = str(row.upload)
     try:
         sha256 = service.objects.sha256(name)
@@ -306,11 +414,12 @@ def _finish_if_complete(service: Service, actor: Actor, row: Delivery) -> None:
     with service.work(actor) as work:
         row = deliveries.finish_upload(work, row.id, sha256)
     if row.state != "rejected":
-        return
+        return row
     service.objects.delete(name)
     reason = (row.report or {})["problem"]
     if reason in REJECTED:
         raise Problem(reason, *REJECTED[reason])
+    return row
 
 
 REJECTED = {

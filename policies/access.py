@@ -84,6 +84,12 @@ ACTIONS: Mapping[str, Rule] = {
         "holder", "organisation", next_step="Deliveries come from the dataset's own holder."
     ),
     "upload.append": _rule("holder", "organisation", "uploading"),
+    "upload.withdraw": _rule(
+        "holder",
+        "organisation",
+        "uploading",
+        next_step="What came in whole has a receipt, and stays.",
+    ),
     "upload.read": _rule("holder", "organisation"),
     "delivery.read": _rule("holder statistician auditor", "organisation-or-staff"),
     "application.create": _rule("researcher"),

@@ -4,10 +4,10 @@ The front door handles ciphertext that it can't read; what becomes of it is `int
 """
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from api import jobs
@@ -104,6 +104,23 @@ def create_upload(
     return delivery
 
 
+def refuse_too_many(work: Work, most: int, patience: timedelta) -> None:
+    """Uploads under way are counted by organisation: nobody fills the disk with beginnings."""
+    under_way = work.session.scalar(
+        select(func.count()).where(
+            Delivery.organisation == work.actor.organisation,
+            Delivery.state == "uploading",
+            Delivery.moved_at > work.now - patience,
+        )
+    )
+    if (under_way or 0) >= most:
+        raise Problem(
+            "too-many-uploads",
+            f"Your organisation has {under_way} uploads under way; {most} are the most at a time.",
+            "Finish one, or give it up (DELETE; see `schakel delivery list`), and open this again.",
+        )
+
+
 def _refuse_unfit(period: str, sha256: str, length: int, longest: int) -> None:
     """What goes into the ledger and onto a receipt for ever has the form that it should have."""
     if not permits.is_period(period):
@@ -146,6 +163,40 @@ def upload(work: Work, identifier: str, action: str = "upload.read") -> Delivery
     return found(delivery)  # type: ignore[no-any-return]
 
 
+def expires_at(delivery: Delivery, patience: timedelta) -> datetime:
+    """When an upload is given up unless bytes come in; in whole seconds, as HTTP tells it."""
+    return (delivery.moved_at + patience).replace(microsecond=0)
+
+
+def open_upload(work: Work, identifier: str, action: str, patience: timedelta) -> Delivery:
+    """The upload for its own holder, unless it is over: expired ones are, before any sweep."""
+    delivery = upload(work, identifier)
+    report = delivery.report or {}
+    stood_still = delivery.state == "uploading" and expires_at(delivery, patience) <= work.now
+    if stood_still or report.get("problem") == "upload-expired":
+        raise Problem(
+            "upload-expired",
+            f"No byte came for {patience.days} days, so this upload was given up.",
+            "Open another one and send the encrypted file again.",
+        )
+    if delivery.state in ("withdrawn", "rejected") and delivery.receipt is None:
+        raise Problem(
+            "upload-over",
+            "This upload was withdrawn or refused, and its bytes are gone.",
+            "Open another one and send the encrypted file again.",
+        )
+    work.demand(action, _thing(delivery))
+    return delivery
+
+
+def withdraw_upload(work: Work, identifier: str, patience: timedelta) -> str:
+    """End an upload before its receipt; the name of the object to delete comes back."""
+    delivery = open_upload(work, identifier, "upload.withdraw", patience)
+    delivery.state = "withdrawn"
+    work.note("upload.withdrawn", delivery=delivery.id, bytes=delivery.offset)
+    return str(release_upload(work, identifier))
+
+
 def plaintext_problem(start: bytes) -> Problem | None:
     """Whether these first bytes can't be the beginning of an age file. The first bytes decide."""
     if any(start[: len(magic)] == magic[: len(start)] for magic in AGE_MAGIC):
@@ -159,9 +210,14 @@ def plaintext_problem(start: bytes) -> Problem | None:
     )
 
 
-def advance_upload(work: Work, identifier: str, expected: int, offset: int) -> Delivery:
-    """Acknowledge bytes that are durable by now; offsets never go back."""
-    delivery = upload(work, identifier, "upload.append")
+def advance_upload(
+    work: Work, identifier: str, expected: int, offset: int, patience: timedelta
+) -> Delivery:
+    """Acknowledge bytes that are durable by now; offsets never go back.
+
+    With the same offset twice it tells that a writer has come, and the upload lives longer for it.
+    """
+    delivery = open_upload(work, identifier, "upload.append", patience)
     if delivery.offset != expected or offset < expected:
         raise wrong_offset(delivery.offset)
     delivery.offset, delivery.moved_at = offset, work.now

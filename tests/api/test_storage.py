@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from api import founding, store
 from api.demo.cast import Cast
 from api.founding import Founded
-from api.objects import ObjectFault, Objects
+from api.objects import ObjectBusy, ObjectFault, Objects
 from api.service import NotFounded, Service
 from api.settings import Clock, Settings
 from api.store import Dataset, Delivery, Organisation
@@ -74,11 +74,17 @@ def test_a_growing_upload_forgets_what_was_never_acknowledged(tmp_path: Path) ->
     """Reopened at an offset: whatever a broken line left behind it is gone."""
     objects = Objects(tmp_path)
     name = objects.new_name("intake")
-    growing = objects.append(name, 0)
+    growing = objects.append(name)
+    growing.begin(0)
     growing.write(b"acknowledged, and then some")
     assert growing.sync() == 27
+    with pytest.raises(ObjectBusy):
+        objects.append(name)
     growing.close()
-    again = objects.append(name, 12)
+    again = objects.append(name)
+    with pytest.raises(ObjectFault):
+        again.begin(28)
+    again.begin(12)
     assert again.start(5) == b"ackno"
     again.write(b"!")
     assert again.sync() == 13

@@ -2,11 +2,9 @@
 
 import base64
 import hashlib
-import socket
 import subprocess
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import pyrage
@@ -21,6 +19,7 @@ from keyvault import ledger as ledgers
 from keyvault.signing import verify_receipt
 from policies.access import Actor
 from tests.api.house import House, refusal_of
+from tests.api.tus import half_sent, patch, send
 
 DATASET = "employment-service"
 
@@ -44,20 +43,6 @@ def ciphertext(house: House, holder: Client, tmp_path: Path) -> Path:
     return sealed
 
 
-def _patch(client: Client, location: str, offset: int, data: bytes, **headers: Any) -> Any:
-    return httpx.patch(
-        client.profile.server + location,
-        content=data,
-        headers={
-            **TUS,
-            "Authorization": f"Bearer {client.token()}",
-            "Content-Type": "application/offset+octet-stream",
-            "Upload-Offset": str(offset),
-            **headers,
-        },
-    )
-
-
 def _object_of(house: House, location: str) -> str:
     with store.reading(house.service.engine) as session:
         row = session.get(Delivery, location.rpartition("/")[2])
@@ -79,35 +64,19 @@ def test_an_upload_cut_at_several_points_resumes_bit_identical(
     location = holder.open_upload(ciphertext, DATASET, "2030")
     for cut in (10, 33, 1000, len(whole) // 2):
         offset = holder.offset(location)
-        _break_off(holder, location, offset, whole[offset:cut], announced=len(whole) - offset)
+        with half_sent(holder, location, offset, whole[offset:cut], len(whole) - offset):
+            pass
         reached = _settled(holder, location, cut)
         assert reached <= cut
         assert _stored(house, location)[:reached] == whole[:reached]
     offset = holder.offset(location)
-    last = _patch(holder, location, offset, whole[offset:-1])
+    last = patch(holder, location, offset, whole[offset:-1])
     assert last.status_code == 204
     assert _stored(house, location) == whole[:-1]
     holder.send(location, ciphertext)
     delivery = holder.wait_delivery(location.rpartition("/")[2])
     assert delivery["receipt"]["sha256"] == hashlib.sha256(whole).hexdigest()
     assert delivery["state"] == "accepted"
-
-
-def _break_off(client: Client, location: str, offset: int, data: bytes, announced: int) -> None:
-    """Send part of a request's body over a bare socket, then hang up."""
-    address = urlsplit(client.profile.server)
-    head = _patch_head(client, location, offset, announced)
-    with socket.create_connection((address.hostname, address.port)) as line:
-        line.sendall(head.encode() + data)
-
-
-def _patch_head(client: Client, location: str, offset: int, announced: int) -> str:
-    return (
-        f"PATCH {location} HTTP/1.1\r\nHost: {urlsplit(client.profile.server).netloc}\r\n"
-        f"Tus-Resumable: 1.0.0\r\nAuthorization: Bearer {client.token()}\r\n"
-        f"Upload-Offset: {offset}\r\nContent-Type: application/offset+octet-stream\r\n"
-        f"Content-Length: {announced}\r\n\r\n"
-    )
 
 
 def _settled(client: Client, location: str, expected: int) -> int:
@@ -153,7 +122,7 @@ def test_plaintext_is_refused_and_no_byte_of_it_is_kept(
     assert (refusal.status, refusal.type) == (415, "plaintext-upload")
     assert "age -R" in refusal.problem["next_step"]
     assert _stored(house, location) == b""
-    one_by_one = [_patch(holder, location, 0, plain.read_bytes()[:1])]
+    one_by_one = [patch(holder, location, 0, plain.read_bytes()[:1])]
     assert one_by_one[0].status_code == 415
 
 
@@ -172,11 +141,11 @@ def test_a_damaged_request_is_not_kept(holder: Client, house: House, ciphertext:
     data = ciphertext.read_bytes()[:4000]
     right = base64.b64encode(hashlib.sha256(data).digest()).decode()
     wrong = base64.b64encode(hashlib.sha256(b"other").digest()).decode()
-    damaged = _patch(holder, location, 0, data, **{"Upload-Checksum": f"sha256 {wrong}"})
+    damaged = patch(holder, location, 0, data, **{"Upload-Checksum": f"sha256 {wrong}"})
     assert damaged.status_code == 460
     assert holder.offset(location) == 0
     assert _stored(house, location) == b""
-    whole = _patch(holder, location, 0, data, **{"Upload-Checksum": f"sha256 {right}"})
+    whole = patch(holder, location, 0, data, **{"Upload-Checksum": f"sha256 {right}"})
     assert (whole.status_code, whole.headers["Upload-Offset"]) == (204, "4000")
 
 
@@ -184,7 +153,7 @@ def test_a_checksum_that_is_none_is_told(holder: Client, ciphertext: Path) -> No
     """A header may hold any byte; the answer is a sentence."""
     location = holder.open_upload(ciphertext, DATASET, "2045")
     for checksum in ("sha256 \xe9", "sha256 %", "md5 AAAA"):
-        answer = _patch(
+        answer = patch(
             holder, location, 0, b"age", **{"Upload-Checksum": checksum.encode("latin-1")}
         )
         assert answer.status_code == 400
@@ -198,15 +167,12 @@ def test_a_line_that_is_half_open_is_let_go(
     monkeypatch.setattr("api.uploads.IDLE", 0.3)
     location = holder.open_upload(ciphertext, DATASET, "2046")
     data = ciphertext.read_bytes()
-    head = _patch_head(holder, location, 0, announced=len(data))
-    address = urlsplit(holder.profile.server)
-    with socket.create_connection((address.hostname, address.port)) as line:
-        line.sendall(head.encode() + data[:1000])
+    with half_sent(holder, location, 0, data[:1000], len(data)) as line:
         line.settimeout(10)
         answer = line.recv(4000)
         assert answer.startswith(b"HTTP/1.1 408")
         assert holder.offset(location) == 1000
-        assert _patch(holder, location, 1000, data[1000:2000]).status_code == 204
+        assert patch(holder, location, 1000, data[1000:2000]).status_code == 204
 
 
 def test_what_does_not_fit_its_hash_is_not_kept(
@@ -216,11 +182,12 @@ def test_what_does_not_fit_its_hash_is_not_kept(
     location = holder.open_upload(ciphertext, DATASET, "2047")
     name = _object_of(house, location)
     data = ciphertext.read_bytes()
-    assert _patch(holder, location, 0, data[:-1]).status_code == 204
+    assert patch(holder, location, 0, data[:-1]).status_code == 204
     assert house.service.objects.path(name).exists()
-    assert _patch(holder, location, len(data) - 1, b"\0").status_code == 422
+    assert patch(holder, location, len(data) - 1, b"\0").status_code == 422
     assert not house.service.objects.path(name).exists()
-    assert _patch(holder, location, len(data), b"").status_code == 409
+    for over in (patch(holder, location, len(data), b""), send(holder, "HEAD", location)):
+        assert over.status_code == 410
 
 
 @pytest.mark.parametrize("at", ["before the hash", "after the hash"])
@@ -247,7 +214,7 @@ def test_two_requests_may_find_an_upload_whole(
         return digest
 
     monkeypatch.setattr(house.service.objects.__class__, "sha256", sha256)
-    assert _patch(holder, location, 0, ciphertext.read_bytes()).status_code == 204
+    assert patch(holder, location, 0, ciphertext.read_bytes()).status_code == 204
     assert slower == []
     assert house.ledger_kinds().count("upload.received") == len(
         [row for row in house["auditor-1"].get("/deliveries") if row["receipt"]]
@@ -258,10 +225,10 @@ def test_offsets_never_go_back(holder: Client, ciphertext: Path) -> None:
     """Bytes for another offset are refused with the right one."""
     location = holder.open_upload(ciphertext, DATASET, "2033")
     data = ciphertext.read_bytes()
-    assert _patch(holder, location, 0, data[:100]).status_code == 204
-    again = _patch(holder, location, 0, data[:100])
+    assert patch(holder, location, 0, data[:100]).status_code == 204
+    again = patch(holder, location, 0, data[:100])
     assert (again.status_code, again.headers["Upload-Offset"]) == (409, "100")
-    ahead = _patch(holder, location, 200, data[200:300])
+    ahead = patch(holder, location, 200, data[200:300])
     assert ahead.status_code == 409
 
 
@@ -269,7 +236,7 @@ def test_more_bytes_than_declared_are_refused(holder: Client, ciphertext: Path) 
     """The declared length is the limit."""
     location = holder.open_upload(ciphertext, DATASET, "2034")
     longer = ciphertext.read_bytes() + b"more"
-    assert _patch(holder, location, 0, longer).status_code == 413
+    assert patch(holder, location, 0, longer).status_code == 413
     assert holder.offset(location) == 0
 
 
@@ -278,7 +245,7 @@ def test_other_bytes_than_declared_are_noticed(holder: Client, ciphertext: Path)
     location = holder.open_upload(ciphertext, DATASET, "2035")
     other = bytearray(ciphertext.read_bytes())
     other[-1] ^= 1
-    answer = _patch(holder, location, 0, bytes(other))
+    answer = patch(holder, location, 0, bytes(other))
     assert answer.status_code == 422
     assert answer.json()["type"].endswith("ciphertext-mismatch")
     delivery = holder.get(f"/deliveries/{location.rpartition('/')[2]}")
@@ -340,7 +307,7 @@ def test_another_holder_hears_what_a_missing_thing_answers(
     existing = refusal_of(lambda: stranger.get(f"/deliveries/{location.rpartition('/')[2]}"))
     missing = refusal_of(lambda: stranger.get("/deliveries/delivery-0000000000000000"))
     assert existing.problem == missing.problem
-    assert _patch(stranger, location, 0, b"age-encryption.org/v1\n").status_code == 404
+    assert patch(stranger, location, 0, b"age-encryption.org/v1\n").status_code == 404
     assert refusal_of(lambda: stranger.open_upload(ciphertext, DATASET, "2039")).status in (
         403,
         404,
@@ -396,7 +363,7 @@ def test_tus_says_what_it_can(holder: Client) -> None:
         holder.profile.server + "/uploads", headers={"Authorization": f"Bearer {holder.token()}"}
     )
     assert answer.headers["Tus-Version"] == "1.0.0"
-    assert answer.headers["Tus-Extension"] == "creation,checksum"
+    assert answer.headers["Tus-Extension"] == "creation,checksum,termination,expiration"
 
 
 def _metadata(**changes: str) -> str:
