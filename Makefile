@@ -4,7 +4,7 @@ PERSONS ?= 5000
 SEED ?= 2026
 ENV := .venv/.installed
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test lint bench mutation lock clean
 
 $(ENV): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -26,6 +26,9 @@ lint: $(ENV)  ## style, types
 
 bench: $(ENV)  ## ratios, side by side in one run
 	.venv/bin/python -m tests.bench
+
+mutation: $(ENV)  ## wrong versions of permits, access and pseudonyms: does a test notice each? (under an hour)
+	.venv/bin/python -m tests.mutation
 
 lock:  ## renew requirements.lock (needs uv)
 	uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --quiet -o requirements.lock
