@@ -26,6 +26,7 @@ SemanticType = Literal[
     "nace",
     "amount",
     "integer",
+    "employees",
     "code",
     "quarter",
     "year",

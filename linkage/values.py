@@ -211,6 +211,7 @@ _TYPED: Final[dict[str, Callable[[Any], tuple[Any, dict[str, Any]]]]] = {
     "national_number": _as_national_number,
     "enterprise_number": _as_enterprise_number,
     "integer": _as_integer,
+    "employees": _as_integer,
     "yes_no": _as_yes_or_no,
     "sex": _as_sex,
     "postcode": _matching("not_a_postcode", "^[1-9][0-9]{3}$"),

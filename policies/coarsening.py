@@ -5,32 +5,58 @@ A rule is a list of steps as a permit states them, for example::
     [{"age_class": {"reference_date": {"2024": "2024-12-31"}, "breaks": [15, 20, 25, 30]}}]
     [{"geography": {"level": "arrondissement", "situation": 2025}}]
     [{"round": {"to": 100}}, {"top_code": {"at": 20000}}]
+    [{"percentile": {"groups": 10, "over": "universe"}}]
 
-`parse_rule` reads it, `Rule.resolve` fixes the period, `Rule.apply` coarsens a column, and
-`fault_against_minimum` holds it against `minimum_coarsening.yaml`, which no permit undercuts.
+`parse_rule` reads it, `Rule.resolve` fixes the period, `Rule.fit` computes what a rule needs of its
+population, `Rule.apply` coarsens a column, and `fault_against_minimum` holds it against
+`minimum_coarsening.yaml`, which no permit undercuts. The steps themselves are in `policies.steps`.
 
 A missing value stays null through `Rule.apply`; `shown`, the last step before a column leaves,
 says why it is missing: `NOT_IN_SOURCE`, `NOT_LINKED` or `SUPPRESSED`.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import date
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, get_args
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
-from policies import PolicyError, classifications
+from policies.steps import LANGUAGES, Interval, Language, Names, Population, RuleError
+from policies.steps.codes import Geography, Keep, Nace, YesNo
+from policies.steps.dates import EARLIEST, LATEST, Age, AgeClass, Dated, Quarter, Year
+from policies.steps.numbers import (
+    BottomCode,
+    Classes,
+    Round,
+    SizeClass,
+    TopCode,
+    fault_of_bounds,
+)
+from policies.steps.percentiles import Percentile
 
-Language = Literal["en", "nl", "fr", "de"]
-LANGUAGES: tuple[Language, ...] = get_args(Language)
-Interval = tuple[int, int]
+__all__ = [
+    "EARLIEST",
+    "LANGUAGES",
+    "LATEST",
+    "MISSING_CODES",
+    "NOT_IN_SOURCE",
+    "NOT_LINKED",
+    "OBSERVED",
+    "STATUS",
+    "STEPS",
+    "SUPPRESSED",
+    "Interval",
+    "Language",
+    "Rule",
+    "RuleError",
+    "fault_against_minimum",
+    "parse_rule",
+    "shown",
+]
 
 NOT_IN_SOURCE = "_not_in_source"
 NOT_LINKED = "_not_linked"
@@ -63,366 +89,11 @@ STATUS = "_status"
 """A number can't hold a code: it is null, and the column `<name>_status` beside it holds the code,
 or `OBSERVED`."""
 
-EARLIEST, LATEST = -1_000_000, 1_000_000
-"""Ends of an open interval of days since 1 January 1970."""
 
-
-class RuleError(PolicyError):
-    """A coarsening rule can't be read, or doesn't fit the values it is applied to."""
-
-
-def _day(value: Any) -> date:
-    if isinstance(value, date):
-        return value
-    try:
-        return date.fromisoformat(value)
-    except (TypeError, ValueError):
-        raise RuleError("a reference date has to be a day, as 2024-12-31") from None
-
-
-def _epoch(day: date) -> int:
-    return (day - date(1970, 1, 1)).days
-
-
-def _once_per_value(column: Any, work: Callable[[Any], Any]) -> Any:
-    """Apply `work` to the distinct values of a column, and spread the answers over its rows."""
-    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    return work(encoded.dictionary).take(encoded.indices)
-
-
-def ages(birth: Any, reference: date) -> np.ndarray[Any, Any]:
-    """Completed years on the reference date of an array of dates (no nulls).
-
-    Who was born on 29 February becomes a year older on 1 March of a year without that day.
-    """
-    days = birth.cast(pa.date32()).to_numpy(zero_copy_only=False).astype("datetime64[D]")
-    months = days.astype("datetime64[M]")
-    years = days.astype("datetime64[Y]")
-    in_year = (months - years.astype("datetime64[M]")).astype(np.int64) + 1
-    in_month = (days - months.astype("datetime64[D]")).astype(np.int64) + 1
-    to_come = in_year * 100 + in_month > reference.month * 100 + reference.day
-    completed: np.ndarray[Any, Any] = reference.year - (years.astype(np.int64) + 1970) - to_come
-    return completed
-
-
-def _latest_birth(age: int, reference: date) -> date:
-    """The last birthday that makes somebody at least `age` on the reference date."""
-    year = reference.year - age
-    leap_day = (reference.month, reference.day) == (2, 29)
-    if leap_day and not (year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)):
-        return date(year, 2, 28)
-    return date(year, reference.month, reference.day)
-
-
-class _Plain:
-    """A step without settings."""
-
-    says: ClassVar[Mapping[Language, str]]
-
-    @classmethod
-    def parse(cls) -> Self:
-        return cls()
-
-    def describe(self, language: Language) -> str:
-        return self.says[language]
-
-
-@dataclass(frozen=True)
-class _Dated:
-    """A step that needs a reference date: one day, or one for each period."""
-
-    reference_date: date | Mapping[str, date]
-
-    @staticmethod
-    def read(value: Any) -> date | Mapping[str, date]:
-        if isinstance(value, Mapping):
-            if not value:
-                raise RuleError("reference_date names no period; give a day for each")
-            return {str(period): _day(day) for period, day in value.items()}
-        return _day(value)
-
-    def resolve(self, period: str) -> Any:
-        if isinstance(self.reference_date, date):
-            return self
-        if period not in self.reference_date:
-            known = ", ".join(sorted(self.reference_date))
-            raise RuleError(f"the rule has no reference date for period {period}; it has {known}")
-        return replace(self, reference_date=self.reference_date[period])
-
-    @property
-    def on(self) -> date:
-        if not isinstance(self.reference_date, date):
-            raise RuleError("the rule has a reference date for each period: resolve(period) first")
-        return self.reference_date
-
-    @property
-    def spelled(self) -> str:
-        if isinstance(self.reference_date, date):
-            return self.reference_date.isoformat()
-        days = sorted(self.reference_date.items())
-        return ", ".join(f"{day.isoformat()} ({period})" for period, day in days)
-
-
-@dataclass(frozen=True)
-class Age(_Dated):
-    """Completed years on a reference date."""
-
-    name: ClassVar[str] = "age"
-    takes: ClassVar[str] = "date"
-    gives: ClassVar[str] = "number"
-    says: ClassVar[Mapping[Language, str]] = {
-        "en": "age in completed years on {date}",
-        "nl": "leeftijd in voltooide jaren op {date}",
-        "fr": "âge en années révolues au {date}",
-        "de": "Alter in vollendeten Jahren am {date}",
-    }
-
-    @classmethod
-    def parse(cls, reference_date: Any) -> "Age":
-        return cls(cls.read(reference_date))
-
-    def apply(self, column: Any) -> Any:
-        return _once_per_value(column, lambda days: pa.array(ages(days, self.on), pa.int64()))
-
-    def describe(self, language: Language) -> str:
-        return self.says[language].format(date=self.spelled)
-
-
-@dataclass(frozen=True)
-class AgeClass(_Dated):
-    """A class of completed years on a reference date: below the first break, between two, and
-    from the last one on."""
-
-    breaks: tuple[int, ...]
-    name: ClassVar[str] = "age_class"
-    takes: ClassVar[str] = "date"
-    gives: ClassVar[str] = "text"
-    says: ClassVar[Mapping[Language, str]] = {
-        "en": "age class on {date}: {classes}",
-        "nl": "leeftijdsklasse op {date}: {classes}",
-        "fr": "classe d'âge au {date} : {classes}",
-        "de": "Altersklasse am {date}: {classes}",
-    }
-
-    @classmethod
-    def parse(cls, reference_date: Any, breaks: Any) -> "AgeClass":
-        whole = isinstance(breaks, Sequence) and all(type(item) is int for item in breaks)
-        if not whole or not breaks or list(breaks) != sorted(set(breaks)) or breaks[0] < 1:
-            raise RuleError("age_class needs breaks: whole years in ascending order, as [15, 20]")
-        if breaks[-1] > 150:
-            raise RuleError("age_class has a break above 150 years")
-        return cls(cls.read(reference_date), tuple(breaks))
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        inner = [
-            str(low) if high == low + 1 else f"{low}-{high - 1}"
-            for low, high in zip(self.breaks, self.breaks[1:], strict=False)
-        ]
-        return (f"<{self.breaks[0]}", *inner, f">={self.breaks[-1]}")
-
-    @property
-    def narrowest(self) -> int:
-        """Years in the narrowest class; the lowest starts at birth, the highest is open."""
-        return int(min(np.diff((0, *self.breaks))))
-
-    def intervals(self) -> dict[str, Interval]:
-        """Label → first and last day of birth that it implies, in days since 1 January 1970."""
-        lasts = [_epoch(_latest_birth(age, self.on)) for age in self.breaks]
-        highs = [LATEST, *lasts]
-        lows = [*(last + 1 for last in lasts), EARLIEST]
-        return dict(zip(self.labels, zip(lows, highs, strict=True), strict=True))
-
-    def apply(self, column: Any) -> Any:
-        names = pa.array(self.labels, pa.string())
-        return _once_per_value(
-            column, lambda days: names.take(pa.array(np.digitize(ages(days, self.on), self.breaks)))
-        )
-
-    def describe(self, language: Language) -> str:
-        return self.says[language].format(date=self.spelled, classes=", ".join(self.labels))
-
-
-_LEVEL_NAMES: Mapping[str, Mapping[Language, str]] = {
-    "municipality": {"en": "municipality", "nl": "gemeente", "fr": "commune", "de": "Gemeinde"},
-    "arrondissement": {
-        "en": "arrondissement",
-        "nl": "arrondissement",
-        "fr": "arrondissement",
-        "de": "Bezirk",
-    },
-    "province": {"en": "province", "nl": "provincie", "fr": "province", "de": "Provinz"},
-    "region": {"en": "region", "nl": "gewest", "fr": "région", "de": "Region"},
-}
-
-
-@dataclass(frozen=True)
-class Geography:
-    """The area of a municipality or postcode, at a level, in the borders of a situation."""
-
-    level: classifications.Level
-    situation: classifications.Situation
-    name: ClassVar[str] = "geography"
-    takes: ClassVar[str] = "place"
-    gives: ClassVar[str] = "text"
-    says: ClassVar[Mapping[Language, str]] = {
-        "en": "{level} (NIS code, situation of {situation})",
-        "nl": "{level} (NIS-code, toestand van {situation})",
-        "fr": "{level} (code INS, situation de {situation})",
-        "de": "{level} (NIS-Code, Stand {situation})",
-    }
-
-    @classmethod
-    def parse(cls, level: Any, situation: Any = 2025) -> "Geography":
-        if level not in classifications.LEVELS:
-            raise RuleError(f"geography knows the levels {', '.join(classifications.LEVELS)}")
-        if situation not in classifications.SITUATIONS:
-            known = " and ".join(map(str, classifications.SITUATIONS))
-            raise RuleError(f"geography knows the situations of {known}")
-        return cls(level, situation)
-
-    def apply(self, column: Any, source: str) -> Any:
-        place: classifications.Source = "postcode" if source == "postcode" else "municipality"
-        return classifications.level(column, place, self.level, self.situation)
-
-    def describe(self, language: Language) -> str:
-        level = _LEVEL_NAMES[self.level][language]
-        return self.says[language].format(level=level, situation=self.situation)
-
-
-def _number(value: Any, what: str) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise RuleError(f"{what} has to be a number")
-    return value
-
-
-@dataclass(frozen=True)
-class Round:
-    """To the nearest multiple; halves away from zero."""
-
-    to: int
-    name: ClassVar[str] = "round"
-    takes: ClassVar[str] = "number"
-    gives: ClassVar[str] = "number"
-    says: ClassVar[Mapping[Language, str]] = {
-        "en": "rounded to the nearest multiple of {to}",
-        "nl": "afgerond op het dichtstbijzijnde veelvoud van {to}",
-        "fr": "arrondi au multiple de {to} le plus proche",
-        "de": "auf das nächste Vielfache von {to} gerundet",
-    }
-
-    @classmethod
-    def parse(cls, to: Any) -> "Round":
-        if type(to) is not int or to < 1:
-            raise RuleError("round needs `to`: a whole number of 1 or more")
-        return cls(to)
-
-    def apply(self, column: Any) -> Any:
-        return _numerically(column, self._rounded)
-
-    def _rounded(self, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        size = np.abs(values)
-        steps = (2 * size + self.to) // (2 * self.to)
-        rounded: np.ndarray[Any, Any] = np.sign(values) * steps * self.to
-        return rounded + 0  # no negative zero
-
-    def describe(self, language: Language) -> str:
-        return self.says[language].format(to=self.to)
-
-
-@dataclass(frozen=True)
-class TopCode:
-    """Everything from a bound on is shown as the bound."""
-
-    at: int | float
-    name: ClassVar[str] = "top_code"
-    takes: ClassVar[str] = "number"
-    gives: ClassVar[str] = "number"
-    says: ClassVar[Mapping[Language, str]] = {
-        "en": "{at} stands for {at} or more",
-        "nl": "{at} staat voor {at} of meer",
-        "fr": "{at} signifie {at} ou plus",
-        "de": "{at} steht für {at} oder mehr",
-    }
-
-    @classmethod
-    def parse(cls, at: Any) -> "TopCode":
-        return cls(_number(at, "top_code's `at`"))
-
-    def apply(self, column: Any) -> Any:
-        return _numerically(column, lambda values: np.minimum(values, self.at))
-
-    def describe(self, language: Language) -> str:
-        return self.says[language].format(at=self.at)
-
-
-def _numerically(column: Any, work: Callable[[np.ndarray[Any, Any]], Any]) -> Any:
-    """Apply `work` to the numbers of a column; its type and its nulls stay."""
-    filled = pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
-    values = pa.array(work(filled)).cast(column.type)
-    return pc.if_else(pc.is_valid(column), values, pa.scalar(None, column.type))
-
-
-@dataclass(frozen=True)
-class Year(_Plain):
-    """The calendar year of a date, as 2024."""
-
-    name: ClassVar[str] = "year"
-    takes: ClassVar[str] = "date"
-    gives: ClassVar[str] = "text"
-    says: ClassVar[Mapping[Language, str]] = {
-        "en": "year",
-        "nl": "jaar",
-        "fr": "année",
-        "de": "Jahr",
-    }
-
-    def apply(self, column: Any) -> Any:
-        return _once_per_value(column, lambda days: pc.year(days).cast(pa.string()))
-
-
-@dataclass(frozen=True)
-class Quarter(_Plain):
-    """The quarter of a date, as 2024Q3."""
-
-    name: ClassVar[str] = "quarter"
-    takes: ClassVar[str] = "date"
-    gives: ClassVar[str] = "text"
-    says: ClassVar[Mapping[Language, str]] = {
-        "en": "quarter of the year",
-        "nl": "kwartaal",
-        "fr": "trimestre",
-        "de": "Quartal",
-    }
-
-    def apply(self, column: Any) -> Any:
-        return _once_per_value(
-            column,
-            lambda days: pc.binary_join_element_wise(
-                pc.year(days).cast(pa.string()), pc.quarter(days).cast(pa.string()), "Q"
-            ),
-        )
-
-
-@dataclass(frozen=True)
-class Keep(_Plain):
-    """The value as it was delivered."""
-
-    name: ClassVar[str] = "keep"
-    takes: ClassVar[str] = "any"
-    gives: ClassVar[str] = "any"
-    says: ClassVar[Mapping[Language, str]] = {
-        "en": "as delivered",
-        "nl": "zoals aangeleverd",
-        "fr": "tel que fourni",
-        "de": "wie geliefert",
-    }
-
-    def apply(self, column: Any) -> Any:
-        return column
-
-
-Step = Age | AgeClass | Geography | Round | TopCode | Year | Quarter | Keep
+Step = (
+    Age | AgeClass | Quarter | Year | Geography | Nace | Round | TopCode | BottomCode | Classes
+    | SizeClass | Percentile | YesNo | Keep
+)  # fmt: skip
 STEPS: Mapping[str, type[Step]] = {step.name: step for step in get_args(Step)}
 
 _KINDS: Mapping[str, str] = {
@@ -432,6 +103,8 @@ _KINDS: Mapping[str, str] = {
     "postcode": "place",
     "amount": "number",
     "integer": "number",
+    "employees": "number",
+    "nace": "NACE code",
 }
 """What the values of a semantic type are; every other type is text."""
 
@@ -444,18 +117,41 @@ class Rule:
 
     def resolve(self, period: str) -> "Rule":
         """The rule with the reference dates of one period; `RuleError` when it has none."""
-        dated = (step.resolve(period) if isinstance(step, _Dated) else step for step in self.steps)
+        dated = (step.resolve(period) if isinstance(step, Dated) else step for step in self.steps)
         return Rule(tuple(dated))
+
+    @property
+    def computed_on(self) -> Population | None:
+        """The population that `fit` has yet to be given; None when the rule needs none."""
+        found = (step.computed_on for step in self.steps if isinstance(step, Percentile))
+        return next(found, None)
+
+    def fit(self, column: Any, semantic_type: str, units: Any, k: int) -> "Rule":
+        """The rule with what it needs of its population (`computed_on`).
+
+        `column` holds the population's values as delivered, `units` the unit of each (null where
+        a row names none). No group that is made holds fewer than `k` distinct units; `RuleError`
+        when that can't be. What is computed stays in the rule: nothing that it shows, names or
+        describes holds it.
+        """
+        steps: list[Step] = []
+        for step in self.steps:
+            if isinstance(step, Percentile):
+                values = Rule(tuple(steps)).apply(column, semantic_type)
+                steps.append(step.fit(values, _whole(units), k))
+            else:
+                steps.append(step)
+        return Rule(tuple(steps))
 
     def apply(self, column: Any, semantic_type: str) -> Any:
         """Coarsen an Arrow array (or chunked array) of the type's values, nulls staying null.
 
         Gives labels (string), numbers (the column's own type) or, with `keep`, the values
         themselves. Raises `RuleError` when a step doesn't fit the type, and
-        `classifications.UnmappedCodeError` for a place that isn't in the tables.
+        `classifications.UnmappedCodeError` for a code that isn't in the tables.
         """
         kind = _KINDS.get(semantic_type, "text")
-        values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        values = _whole(column)
         for step in self.steps:
             if step.takes not in ("any", kind):
                 raise RuleError(f"{step.name} needs a {step.takes}; {semantic_type} is a {kind}")
@@ -467,20 +163,25 @@ class Rule:
         return values
 
     def intervals(self) -> dict[str, Interval] | None:
-        """For a rule on dates of birth: what each label says about the day; else None."""
-        last = self.steps[-1]
-        return last.intervals() if isinstance(last, AgeClass) else None
+        """What each label says about the value that was delivered, where a rule is one step that
+        can tell: days of birth, hundredths of a number. Else None."""
+        return self.steps[0].intervals() if len(self.steps) == 1 else None
 
-    def names(self) -> dict[str, dict[str, str]]:
+    def names(self) -> Names:
         """Names by language of the codes this rule makes; empty where labels speak for
         themselves."""
-        last = self.steps[-1]
-        return classifications.labels(last.level) if isinstance(last, Geography) else {}
+        return self.steps[-1].names()
 
     def describe(self, language: Language) -> str:
         """The rule as one sentence."""
         text = "; ".join(step.describe(language) for step in self.steps)
         return text[0].upper() + text[1:] + "."
+
+
+def _whole(column: Any) -> Any:
+    """One array, of plain values."""
+    values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
 
 
 def parse_rule(doc: Any) -> Rule:
@@ -491,10 +192,8 @@ def parse_rule(doc: Any) -> Rule:
     for before, after in zip(rule.steps, rule.steps[1:], strict=False):
         if after.takes != before.gives:
             raise RuleError(f"{after.name} can't follow {before.name}; it needs a {after.takes}")
-    roundings = [step.to for step in rule.steps if isinstance(step, Round)]
-    bounds = [step.at for step in rule.steps if isinstance(step, TopCode)]
-    if any(bound % to for bound in bounds for to in roundings):
-        raise RuleError("top_code has to be at a multiple of what the values are rounded to")
+    if fault := fault_of_bounds(rule.steps):
+        raise RuleError(fault)
     return rule
 
 
@@ -523,30 +222,9 @@ def _minimum() -> dict[str, list[dict[str, dict[str, Any]]]]:
     return document
 
 
-def _within(step: Step, limits: Mapping[str, Any]) -> bool:
-    if isinstance(step, AgeClass):
-        return step.narrowest >= int(limits["narrowest"])
-    if isinstance(step, Geography):
-        levels = classifications.LEVELS
-        return levels.index(step.level) >= levels.index(limits["finest"])
-    if isinstance(step, Round):
-        return step.to >= int(limits.get("at_least", 1))
-    if isinstance(step, TopCode):
-        return step.at <= float(limits.get("at_most", math.inf))
-    return True
-
-
-_LIMITS: Mapping[str, str] = {
-    "narrowest": "with classes of at least {} years, the lowest counted from birth",
-    "finest": "at the level of {} or above",
-    "at_least": "to {} or more",
-    "at_most": "at {} or less",
-}
-
-
 def _spell(alternative: Mapping[str, Mapping[str, Any]]) -> str:
     return " and ".join(
-        " ".join([name, *(_LIMITS[limit].format(value) for limit, value in limits.items())])
+        " ".join([name, *(STEPS[name].limits[at].format(value) for at, value in limits.items())])
         for name, limits in alternative.items()
     )
 
@@ -562,7 +240,7 @@ def fault_against_minimum(semantic_type: str, rule: Rule) -> str | None:
     steps = {step.name: step for step in rule.steps}
     for alternative in alternatives:
         same = len(rule.steps) == len(steps) and steps.keys() == alternative.keys()
-        if same and all(_within(steps[name], limits) for name, limits in alternative.items()):
+        if same and all(steps[name].within(limits) for name, limits in alternative.items()):
             return None
     allowed = ", or ".join(map(_spell, alternatives))
     asked = " and ".join(step.name for step in rule.steps)

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 import typer
+import yaml
 from typer.testing import CliRunner
 
 from api import cli, problems
 from policies import access, applications
+from policies.coarsening import parse_rule
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,6 +29,34 @@ def filled(text: str, parts: Mapping[str, Callable[[], str]]) -> str:
 def diagram() -> str:
     """The application's states."""
     return f"```mermaid\n{applications.diagram()}```\n"
+
+
+RULES = """
+age: {reference_date: 2025-12-31}
+age_class: {reference_date: {"2024": 2024-12-31, "2025": 2025-12-31}, breaks: [15, 20, 25, 30]}
+quarter: {}
+year: {}
+geography: {level: arrondissement, situation: 2025}
+nace: {level: A38, version: 2025}
+round: {to: 100}
+top_code: {at: 15000}
+bottom_code: {at: 0}
+classes: {breaks: [0, 1000, 2500]}
+size_class: {scheme: rsz}
+percentile: {groups: 10, over: universe}
+yes_no: {codes: [W, Z]}
+keep: {}
+"""
+"""One example of each step of a rule."""
+
+
+def rules() -> str:
+    """What each step does, in its own words."""
+    rows = ["| step, for instance | what the data dictionary says |", "|---|---|"]
+    for line in RULES.strip().splitlines():
+        said = parse_rule([yaml.safe_load(line)]).describe("en")
+        rows.append(f"| `{{{line}}}` | {said} |")
+    return "\n".join(rows) + "\n"
 
 
 def help_texts() -> str:
@@ -59,6 +89,7 @@ GENERATED: Mapping[str, tuple[Path, Mapping[str, Callable[[], str]]]] = {
             "diagram": diagram,
             "states": applications.table,
             "actions": access.table,
+            "rules": rules,
         },
     ),
     "api": (

@@ -4,7 +4,7 @@ Pure apart from what it is handed: Arrow tables in, Arrow tables out, subjects i
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -56,9 +56,29 @@ class Source:
 
     def coarsened(self, leaves_as: str) -> Any:
         """A permitted variable's values, as coarse as the permit says."""
+        return self.rules[leaves_as].apply(*self._delivered(leaves_as))
+
+    def fitted(self, terms: Terms, inside: Any = None) -> "Source":
+        """With what rules need of their population: everything that was delivered or, given the
+        units of the release, these. S11."""
+        over = "delivery" if inside is None else "universe"
+        unfitted = [name for name, rule in self.rules.items() if rule.computed_on == over]
+        if not unfitted:
+            return self
+        every = np.arange(self.payload.num_rows)
+        rows = pa.array(every if inside is None else _chosen(self, terms, inside)[0])
+        units = self.subjects(terms.universe.reference).take(rows)
+        rules = dict(self.rules)
+        for name in unfitted:
+            values, kind = self._delivered(name)
+            rules[name] = rules[name].fit(values.take(rows), kind, units, terms.thresholds.k)
+        return replace(self, rules=rules)
+
+    def _delivered(self, leaves_as: str) -> tuple[Any, str]:
+        """Values and semantic type of the variable that leaves under a name."""
         variable = next(item for item in self.permitted.variables if item.as_ == leaves_as)
         kind = next(item.type for item in self.declared.variables if item.name == variable.name)
-        return self.rules[leaves_as].apply(self.payload[variable.name], kind)
+        return self.payload[variable.name], kind
 
     def unit_type(self, reference: str) -> str:
         """Kind of unit that a reference names."""
@@ -131,14 +151,7 @@ class Rows:
 def dataset_rows(source: Source, terms: Terms, units: Any) -> Rows:
     """A dataset's rows about the units of the release, without the keys (they're in `units`)."""
     reference = terms.universe.reference
-    own = source.subjects(reference)
-    inside = pc.is_in(own, value_set=units)
-    chosen = np.flatnonzero(inside.to_numpy(zero_copy_only=False))
-    total = len(chosen)
-    if source.declared.shape == "unit":
-        # S35: one row per unit; a unit delivered twice is shown once
-        _, first = np.unique(_integers(own.take(pa.array(chosen))), return_index=True)
-        chosen = chosen[np.sort(first)]
+    chosen, total = _chosen(source, terms, units)
     rows = pa.array(chosen)
     columns: dict[str, Any] = {}
     for variable in source.permitted.variables:
@@ -148,7 +161,20 @@ def dataset_rows(source: Source, terms: Terms, units: Any) -> Rows:
         name: source.subjects(name).take(rows)
         for name in {reference: 0, **dict.fromkeys(source.permitted.references)}
     }
-    return Rows(subjects, columns, len(own) - total, total - len(chosen))
+    return Rows(subjects, columns, source.payload.num_rows - total, total - len(chosen))
+
+
+def _chosen(source: Source, terms: Terms, units: Any) -> tuple[Any, int]:
+    """Numbers of the rows about the units of the release, and how many there were before a unit's
+    second row was left out."""
+    own = source.subjects(terms.universe.reference)
+    chosen = np.flatnonzero(pc.is_in(own, value_set=units).to_numpy(zero_copy_only=False))
+    total = len(chosen)
+    if source.declared.shape == "unit":
+        # S35: one row per unit; a unit delivered twice is shown once
+        _, first = np.unique(_integers(own.take(pa.array(chosen))), return_index=True)
+        chosen = chosen[np.sort(first)]
+    return chosen, total
 
 
 def _integers(subjects: Any) -> Any:

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -75,8 +75,12 @@ def build(
     _refuse_too_fine(opened.sources)
     try:
         progress("join, coarsen and test", 0.3)
+        opened = replace(opened, sources=[one.fitted(opened.permit) for one in opened.sources])
         tested = _tested(opened)
         inside = tested.displayed.table["unit"].combine_chunks()
+        opened = replace(
+            opened, sources=[source.fitted(opened.permit, inside) for source in opened.sources]
+        )
         rows = {
             source.permitted.id: assembly.dataset_rows(source, opened.permit, inside)
             for source in opened.sources

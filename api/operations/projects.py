@@ -212,6 +212,13 @@ def _check_variables(
                 f"{where}: {too_fine or 'its holder calls it an identifier, so it never leaves.'}",
                 "Ask for a coarser value; no permit goes below the minimum.",
             )
+        if rule.computed_on == "universe" and variable.as_ in asked.join.keys:
+            raise Problem(
+                "incomplete",
+                f"{where} is a key, and its percentile would be computed on the units that keys "
+                "choose.",
+                "Have it computed over the delivery.",
+            )
         known = origin.role == "quasi-identifier" or origin.type in SHARED_TYPES
         if known and variable.as_ not in asked.join.keys:
             raise Problem(

@@ -37,18 +37,35 @@ PROVENANCE = (
 class UnmappedCodeError(PolicyError):
     """Codes without a place in the asked classification; says how many, never which."""
 
-    def __init__(self, source: str, level: str, situation: int, values: int, distinct: int) -> None:
+    def __init__(self, what: str, edition: str, values: int, distinct: int) -> None:
         super().__init__(
-            f"{values} values ({distinct} distinct) are no {source} code with a known {level} in "
-            f"the situation of {situation}; correct them at the source, or choose the situation "
-            "that the codes were made for"
+            f"{values} values ({distinct} distinct) are no {what}; correct them at the source, or "
+            f"choose the {edition} that the codes were made for"
         )
         self.values = values
         self.distinct = distinct
 
 
+def spread(encoded: pa.DictionaryArray, mapped: pa.Array, what: str, edition: str) -> pa.Array:
+    """The mapped distinct values over the rows of a dictionary array. A value without a mapping
+    is an `UnmappedCodeError`."""
+    found = mapped.take(encoded.indices)
+    lost = pc.and_(pc.is_valid(encoded), pc.is_null(found))
+    values = pc.sum(lost).as_py() or 0
+    if values:
+        distinct = pc.count_distinct(encoded.indices.filter(lost)).as_py()
+        raise UnmappedCodeError(what, edition, values, distinct)
+    return found
+
+
+def encoded_once(codes: pa.Array) -> pa.DictionaryArray:
+    """Codes (plain, chunked or encoded already) as one dictionary array."""
+    encoded = codes if pa.types.is_dictionary(codes.type) else codes.dictionary_encode()
+    return encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+
+
 @cache
-def _rows(name: str) -> tuple[dict[str, str], ...]:
+def table(name: str) -> tuple[dict[str, str], ...]:
     with (Path(__file__).parent / name).open(encoding="utf-8", newline="") as file:
         return tuple(csv.DictReader(file))
 
@@ -56,18 +73,18 @@ def _rows(name: str) -> tuple[dict[str, str], ...]:
 @cache
 def _parents() -> dict[tuple[str, str], str]:
     """(level, code) → code one level up, for arrondissements and provinces."""
-    return {(row["level"], row["code"]): row["parent"] for row in _rows("areas.csv")}
+    return {(row["level"], row["code"]): row["parent"] for row in table("areas.csv")}
 
 
 def _municipality(source: Source, situation: Situation) -> dict[str, str]:
     """Source code → municipality code of the situation."""
     if source == "postcode":
         column = f"municipality_{situation}"
-        return {row["postcode"]: row[column] for row in _rows("postcodes.csv")}
-    rows = _rows("municipalities.csv")
+        return {row["postcode"]: row[column] for row in table("postcodes.csv")}
+    places = table("municipalities.csv")
     if situation == 2025:
-        return {row["code"]: row["successor"] for row in rows}
-    return {row["code"]: row["code"] for row in rows if row["since"] == "2019"}
+        return {row["code"]: row["successor"] for row in places}
+    return {row["code"]: row["code"] for row in places if row["since"] == "2019"}
 
 
 @cache
@@ -77,7 +94,7 @@ def _mapping(source: Source, level: Level, situation: Situation) -> tuple[Any, A
     if source in ("postcode", "municipality"):
         mapping, at = _municipality(source, situation), "municipality"
         if level != "municipality":
-            rows = _rows("municipalities.csv")
+            rows = table("municipalities.csv")
             up = {row["code"]: row[f"arrondissement_{situation}"] for row in rows}
             mapping, at = {code: up[place] for code, place in mapping.items()}, "arrondissement"
     else:
@@ -109,17 +126,10 @@ def level(
     if source in LEVELS and LEVELS.index(source) > LEVELS.index(level):
         raise PolicyError(f"a {source} is coarser than a {level}; ask for its own level or above")
     keys, areas = _mapping(source, level, situation)
-    encoded = codes if pa.types.is_dictionary(codes.type) else codes.dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
+    encoded = encoded_once(codes)
     found = pc.index_in(encoded.dictionary.cast(pa.string()), value_set=keys)
-    places = pc.take(areas, found).take(encoded.indices)
-    lost = pc.and_(pc.is_valid(encoded), pc.is_null(places))
-    values = pc.sum(lost).as_py() or 0
-    if values:
-        distinct = pc.count_distinct(encoded.indices.filter(lost)).as_py()
-        raise UnmappedCodeError(source, level, situation, values, distinct)
-    return places
+    what = f"{source} code with a known {level} in the situation of {situation}"
+    return spread(encoded, pc.take(areas, found), what, "situation")
 
 
 def known(codes: pa.Array, source: Source) -> pa.Array:
@@ -133,12 +143,12 @@ def labels(level: Level) -> dict[str, dict[str, str]]:
     """Code → names by language (nl, fr, de) of a level, as published; a name not published in
     German is left out."""
     if level == "municipality":
-        rows = _rows("municipalities.csv")
+        rows = table("municipalities.csv")
     else:
-        rows = tuple(row for row in _rows("areas.csv") if row["level"] == level)
+        rows = tuple(row for row in table("areas.csv") if row["level"] == level)
     return {row["code"]: {n: row[n] for n in ("nl", "fr", "de") if row[n]} for row in rows}
 
 
 def straddling() -> int:
     """How many postcodes the published table itself gives to several municipalities."""
-    return sum(row["several"] == "1" for row in _rows("postcodes.csv"))
+    return sum(row["several"] == "1" for row in table("postcodes.csv"))

@@ -122,7 +122,7 @@ def test_the_tables_are_what_build_makes(tmp_path: Path, monkeypatch: pytest.Mon
     build.build(published)
     for made in sorted(tmp_path.iterdir()):
         assert made.read_bytes() == (FOLDER / made.name).read_bytes()
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 def test_build_refuses_a_code_with_two_meanings() -> None:

@@ -332,6 +332,16 @@ def test_identifying_types_never_leave(kind: str, doc: Any) -> None:
         ("amount", [{"round": {"to": 100}}, {"top_code": {"at": 50100}}], "50000"),
         ("amount", [{"round": {"to": 100}}, {"round": {"to": 1}}], "round"),
         ("code", [{"round": {"to": 100}}], "keep"),
+        ("amount", [{"bottom_code": {"at": 0}}], "classes with classes at least 100 wide"),
+        ("amount", [{"classes": {"breaks": [0, 99]}}], "the last of them from 50000 or less on"),
+        ("amount", [{"classes": {"breaks": [0, 50001]}}], "percentile with 100 groups or fewer"),
+        ("amount", [{"round": {"to": 1}}, {"classes": {"breaks": [0, 100]}}], "classes"),
+        ("amount", [{"size_class": {"scheme": "rsz"}}], "classes"),
+        ("nace", [{"keep": {}}], "nace at the level of division or above"),
+        ("nace", [{"nace": {"level": "group", "version": 2008}}], "division"),
+        ("nace", [{"nace": {"level": "class", "version": 2025}}], "division"),
+        ("employees", [{"keep": {}}], "size_class"),
+        ("employees", [{"round": {"to": 5}}], "size_class"),
     ],
 )
 def test_nothing_finer_than_the_minimum(kind: str, doc: Any, allowed: str) -> None:
@@ -351,7 +361,14 @@ def test_nothing_finer_than_the_minimum(kind: str, doc: Any, allowed: str) -> No
         ("date", [{"year": {}}]),
         ("integer", [{"round": {"to": 5}}]),
         ("integer", [{"top_code": {"at": 5}}]),
-        *[(kind, [{"keep": {}}]) for kind in ("sex", "yes_no", "quarter", "year", "nace")],
+        *[(kind, [{"keep": {}}]) for kind in ("sex", "yes_no", "quarter", "year")],
+        ("nace", [{"nace": {"level": "A64", "version": 2008}}]),
+        ("nace", [{"nace": {"level": "division", "version": 2025}}]),
+        ("amount", [{"bottom_code": {"at": 0}}, *WAGE]),
+        ("amount", [{"classes": {"breaks": [0, 100, 50000]}}]),
+        ("amount", [{"percentile": {"groups": 100, "over": "delivery"}}]),
+        ("employees", [{"size_class": {"scheme": "eu"}}]),
+        ("code", [{"yes_no": {"codes": ["W"]}}]),
     ],
 )
 def test_coarser_than_the_minimum_is_allowed(kind: str, doc: Any) -> None:
@@ -361,18 +378,12 @@ def test_coarser_than_the_minimum_is_allowed(kind: str, doc: Any) -> None:
 def test_every_limit_in_the_file_is_one_the_code_knows() -> None:
     """A limit that is misspelled would be no limit."""
     text = (coarsening.Path(coarsening.__file__).parent / "minimum_coarsening.yaml").read_text()
-    known = {
-        "age_class": {"narrowest"},
-        "geography": {"finest"},
-        "round": {"at_least"},
-        "top_code": {"at_most"},
-    }
     for alternatives in yaml.safe_load(text).values():
         for alternative in alternatives:
             for step, limits in alternative.items():
                 assert step in STEPS
-                assert set(limits) <= known.get(step, set())
-                assert step not in ("age_class", "geography") or limits
+                assert set(limits) <= set(STEPS[step].limits)
+                assert step not in ("age_class", "geography", "nace") or limits
 
 
 # --- missing values ------------------------------------------------------------------------------
