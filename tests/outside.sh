@@ -6,10 +6,22 @@ wanted=()
 for program in age jq; do
     command -v "$program" >/dev/null 2>&1 || wanted+=("$program")
 done
-[ ${#wanted[@]} -eq 0 ] && exit 0
-if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
+if [ ${#wanted[@]} -eq 0 ]; then
+    :
+elif [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
     apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y "${wanted[@]}" >/dev/null
 else
     echo "not installed: ${wanted[*]} (as root: apt-get install ${wanted[*]}); their tests are skipped"
+fi
+
+# clients from npm: versions and hashes are locked, install scripts don't run
+clients="$(dirname "$0")/clients"
+if [ "$clients/node_modules/.package-lock.json" -nt "$clients/package-lock.json" ]; then
+    :
+elif command -v npm >/dev/null 2>&1; then
+    npm ci --prefix "$clients" --ignore-scripts --no-audit --no-fund --loglevel=error ||
+        echo "not installed: the packages of tests/clients/package.json; their tests are skipped"
+else
+    echo "not installed: npm (Debian packages nodejs, npm); the tests of tus-js-client are skipped"
 fi
 exit 0
