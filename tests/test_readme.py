@@ -18,8 +18,9 @@ def blocks() -> list[str]:
 
 def test_the_session_prints_what_the_readme_shows(blocks: list[str], tmp_path: Path) -> None:
     """Ids, keys, hashes and sizes aside; `python -m tests.readme` renews it."""
-    if shutil.which("jq") is None:
-        missing("the program `jq`, which the README's session uses, is not installed")
+    for program in ("jq", "age", "curl"):
+        if shutil.which(program) is None:
+            missing(f"the program `{program}`, which the README's session uses, is not installed")
     assert len(blocks) >= 7
     played = readme.play(blocks, tmp_path)
     for shown, printed in zip(blocks, played, strict=True):

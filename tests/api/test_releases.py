@@ -5,12 +5,13 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pyarrow.compute as pc
 import pyrage
 import pytest
 
-from api import store
-from api.client import Client, PackageFault
+from api import cli, store
+from api.client import Client, PackageFault, read_identities
 from api.demo.evaluate import PSEUDONYM, Package, Search
 from api.demo.extracts import names_numbers_addresses
 from keyvault.pseudonyms import check
@@ -22,8 +23,17 @@ WAVE = ("child-benefit", "employment-service", "social-security", "conversions")
 
 
 @pytest.fixture(scope="module")
-def delivered(house: House) -> House:
+def identity(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `schakel identity` made for the researcher."""
+    file = tmp_path_factory.mktemp("identity") / "identity.txt"
+    assert cli.run(["identity", str(file)]) == 0
+    return file
+
+
+@pytest.fixture(scope="module")
+def delivered(house: House, identity: Path) -> House:
     """The house with the first wave in it."""
+    house.identities["researcher-1"] = read_identities(identity)[0]
     house.delivered(*WAVE)
     return house
 
@@ -131,14 +141,10 @@ def test_the_same_recipe_gives_the_same_package(delivered: House) -> None:
 
 @pytest.mark.age
 def test_a_release_is_opened_by_debians_age(
-    delivered: House, release: dict[str, Any], age_program: str, tmp_path: Path
+    delivered: House, release: dict[str, Any], age_program: str, identity: Path, tmp_path: Path
 ) -> None:
-    """Recipients need no program of ours."""
-    client = delivered["researcher-1"]
-    identity, sealed = tmp_path / "identity.txt", tmp_path / "release.tar.age"
-    identity.write_text(f"{delivered.identities['researcher-1']}\n")
-    import httpx
-
+    """Recipients need no program of ours; an identity that `schakel identity` made will do."""
+    client, sealed = delivered["researcher-1"], tmp_path / "release.tar.age"
     answer = httpx.get(
         f"{client.profile.server}/releases/{release['id']}/package",
         headers={"Authorization": f"Bearer {client.token()}"},
@@ -148,6 +154,39 @@ def test_a_release_is_opened_by_debians_age(
         [age_program, "-d", "-i", identity, sealed], check=True, capture_output=True
     ).stdout
     assert "manifest.json" in packages.contents(opened)
+    assert packages.faults(packages.contents(opened)) == []
+
+
+@pytest.mark.age
+@pytest.mark.parametrize("armour", [[], ["-a"]])
+def test_identities_are_those_of_debians_age(
+    age_program: str, identity: Path, tmp_path: Path, armour: list[str]
+) -> None:
+    """Both ways: ours opens with theirs and theirs with ours, among several recipients too."""
+    theirs = tmp_path / "theirs.txt"
+    subprocess.run([f"{age_program}-keygen", "-o", theirs], check=True, capture_output=True)
+    told = [
+        subprocess.run([f"{age_program}-keygen", "-y", file], check=True, capture_output=True)
+        for file in (identity, theirs)
+    ]
+    recipients = [each.stdout.decode().strip() for each in told]
+    assert recipients == [str(read_identities(file)[0].to_public()) for file in (identity, theirs)]
+    to = [option for recipient in recipients for option in ("-r", recipient)]
+    sealed = subprocess.run(
+        [age_program, *armour, *to], input=b"a package", check=True, capture_output=True
+    ).stdout
+    for file in (identity, theirs):
+        assert pyrage.decrypt(sealed, read_identities(file)) == b"a package"
+    ours = pyrage.encrypt(
+        b"a package",
+        [pyrage.x25519.Recipient.from_str(each) for each in recipients],
+        armored=bool(armour),
+    )
+    for file in (identity, theirs):
+        opened = subprocess.run(
+            [age_program, "-d", "-i", file], input=ours, check=True, capture_output=True
+        )
+        assert opened.stdout == b"a package"
 
 
 def test_a_package_that_was_changed_is_noticed(

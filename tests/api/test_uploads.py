@@ -343,16 +343,28 @@ def test_the_library_uploads_in_one_call_and_resumes(
 
 
 @pytest.mark.age
-@pytest.mark.parametrize("armour", [[], ["-a"]])
+@pytest.mark.parametrize(
+    ("period", "options"),
+    [
+        ("2041", []),
+        ("2042", ["-a"]),
+        ("2062", ["-R", "colleagues"]),
+        ("2063", ["-a", "-R", "colleagues"]),
+    ],
+)
 def test_a_file_encrypted_by_debians_age_is_accepted(
-    house: House, holder: Client, tmp_path: Path, age_program: str, armour: list[str]
+    house: House, holder: Client, tmp_path: Path, age_program: str, period: str, options: list[str]
 ) -> None:
-    """Any age client will do, binary or armoured."""
+    """Any age client will do: binary or armoured, to the service alone or to others besides."""
     plain, sealed = tmp_path / "extract.csv", tmp_path / "extract.csv.age"
     plain.write_bytes(house.story.truths[DATASET, "2024"].content)
+    own = [pyrage.x25519.Identity.generate() for _ in range(3)]
+    (tmp_path / "colleagues").write_text("".join(f"{each.to_public()}\n" for each in own))
     recipient = holder.public()["uploads"]
-    subprocess.run([age_program, *armour, "-r", recipient, "-o", sealed, plain], check=True)
-    location = holder.open_upload(sealed, DATASET, "2041" if armour else "2042")
+    subprocess.run(
+        [age_program, *options, "-r", recipient, "-o", sealed, plain], check=True, cwd=tmp_path
+    )
+    location = holder.open_upload(sealed, DATASET, period)
     holder.send(location, sealed)
     assert holder.wait_delivery(location.rpartition("/")[2])["state"] == "accepted"
 
