@@ -5,16 +5,12 @@ they meet here.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, BinaryIO
-
-import numpy as np
-import pyarrow.compute as pc
+from functools import partial
+from typing import BinaryIO
 
 from linkage import extracts
 from linkage.datasets import Dataset
-from linkage.extracts import Checked, Fault
-from linkage.findings import LISTED
+from linkage.extracts import Checked, Limits, Sink
 from policies import classifications
 from policies.classifications import Source
 
@@ -27,30 +23,22 @@ def check(
     *,
     period: str | None = None,
     progress: Callable[[int], None] | None = None,
+    sink: Sink | None = None,
+    limits: Limits | None = None,
 ) -> Checked:
     """`extracts.check`, and an error for each code that stands for no place.
 
     No release could coarsen such a value, and by then the delivery would stand.
     """
-    checked = extracts.check(source, dataset, period=period, progress=progress)
-    if checked.columns is None:
-        return checked
-    faults = [
-        fault
-        for variable in dataset.variables
-        if variable.type in PLACES
-        for fault in _unknown(checked.columns[variable.name], variable.name, PLACES[variable.type])
-    ]
-    if not faults:
-        return checked
-    return replace(checked, faults=(*faults, *checked.faults), columns=None)
-
-
-def _unknown(column: Any, name: str, source: Source) -> list[Fault]:
-    encoded = pc.dictionary_encode(column).combine_chunks()
-    exists = classifications.known(encoded.dictionary, source).take(encoded.indices)
-    rows = np.flatnonzero(pc.fill_null(pc.invert(exists), False).to_numpy(zero_copy_only=False)) + 1
-    faults = [Fault("error", "unknown_place", int(row), name) for row in rows[:LISTED]]
-    if len(rows) > LISTED:
-        faults.append(Fault("error", "unknown_place", None, name, len(rows) - LISTED))
-    return faults
+    exists = {
+        kind: partial(classifications.known, source=places) for kind, places in PLACES.items()
+    }
+    return extracts.check(
+        source,
+        dataset,
+        period=period,
+        progress=progress,
+        sink=sink,
+        exists=exists,
+        limits=limits,
+    )

@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,6 +79,13 @@ class Objects:
             raise
         unfinished.rename(final)
         _sync_folder(final.parent)
+
+    def scratch(self, reader: str) -> BinaryIO:
+        """An empty file without a name in a reader's folder: gone when it is closed, or at a crash.
+
+        What is written to it is sealed by its user; it is on the same disk as the objects.
+        """
+        return tempfile.TemporaryFile(dir=self._folder / reader, buffering=0)
 
     def get(self, name: str, sha256: str) -> bytes:
         """The object's bytes, if they are still the recorded ones."""

@@ -33,6 +33,10 @@ class Settings(BaseSettings):
     """Who signs tokens and receipts; also the audience that client assertions name."""
     longest_upload: int = 64 * 2**30
     """Bytes of one encrypted delivery at most."""
+    longest_parquet: int = 256 * 2**20
+    """Bytes of one Parquet extract at most: it is held in memory while it is read."""
+    most_records: int = 50_000_000
+    """Records of one delivery at most: each costs intake eight bytes of memory."""
     upload_days: int = 7
     """How long an upload may stand still before it is given up and its bytes are removed."""
     open_uploads: int = 50

@@ -24,6 +24,7 @@ from api.problems import Problem
 from api.service import Service, as_problem, whereabouts
 from api.settings import Clock, Settings
 from api.store import StoredObject
+from linkage.extracts import Limits
 from policies.access import Actor
 
 log = logging.getLogger("schakel")
@@ -162,7 +163,9 @@ class Worker:
             if not intake.start_checking(work, identifier):
                 jobs.finish(work.session, taken, {}, work.now)
                 return
-        made = intake.take_in(*self._tools, identifier, self._tell)
+        settings = service.settings
+        limits = Limits(records=settings.most_records, parquet=settings.longest_parquet)
+        made = intake.take_in(*self._tools, identifier, self._tell, limits)
         with self._work(taken) as work:
             delivery = intake.record_intake(work, identifier, made)
             leftover = deliveries.release_upload(work, identifier)

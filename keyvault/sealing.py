@@ -13,8 +13,11 @@ Formats (version 1):
             key = HKDF(key, info="schakel/1 bytes\\n" + binding)
 """
 
+import io
 import os
 from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,11 +39,60 @@ _NOT_FOR_FILES = MAC_PURPOSES | {AGE_PURPOSE, *SIGNING_PURPOSES}
 def write_table(table: pa.Table, key: FileKey, binding: str) -> bytes:
     """Seal a table as one encrypted Parquet file, column types kept."""
     sink = pa.BufferOutputStream()
-    properties = pe.create_encryption_properties(
-        _derived(key, "table", binding), aad_prefix=binding.encode(), store_aad_prefix=False
-    )
-    pq.write_table(table, sink, compression="zstd", encryption_properties=properties)
+    with TableWriter(sink, table.schema, key, binding) as writer:
+        writer.write(table)
     return bytes(sink.getvalue())
+
+
+class Written(Protocol):
+    """Whatever takes bytes in order."""
+
+    def write(self, data: Any) -> int:
+        """Add bytes; how many."""
+
+
+class TableWriter:
+    """Seals a table that comes in pieces, as a stream; the same format as `write_table`.
+
+    The file is whole when the block has ended well. `sink` stays open; it is the caller's.
+    """
+
+    def __init__(self, sink: Written, schema: pa.Schema, key: FileKey, binding: str) -> None:
+        properties = pe.create_encryption_properties(
+            _derived(key, "table", binding), aad_prefix=binding.encode(), store_aad_prefix=False
+        )
+        where = sink if isinstance(sink, pa.NativeFile) else _Unseekable(sink)
+        self._writer = pq.ParquetWriter(
+            where, schema, compression="zstd", encryption_properties=properties
+        )
+
+    def __enter__(self) -> "TableWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._writer.close()
+
+    def write(self, table: pa.Table) -> None:
+        """Add rows of the table's schema; they are sealed and passed on at once."""
+        self._writer.write_table(table)
+
+
+class _Unseekable(io.RawIOBase):
+    """A sink as the file that Arrow writes to."""
+
+    def __init__(self, sink: Written) -> None:
+        self._sink = sink
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return self._sink.write(data)
 
 
 def read_table(

@@ -47,6 +47,7 @@ UNIT_TYPES: Final[tuple[str, ...]] = get_args(UnitType)
 LANGUAGES: Final = ("nl", "fr", "de", "en")
 ENCODINGS: Final = ("utf-8", "utf-8-sig", "latin-1", "cp1252", "utf-16")
 DELIMITERS: Final = (";", ",", "\t", "|")
+FILE_KINDS: Final = ("csv", "parquet")
 
 DIRECT: Final = frozenset(
     {
@@ -119,6 +120,7 @@ class FileFormat:
     encoding: str | None = None
     decimal: str | None = None
     thousands: str | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True)
@@ -392,6 +394,7 @@ def _format(value: object, where: str) -> FileFormat:
         "encoding": ENCODINGS,
         "decimal": (",", "."),
         "thousands": (",", ".", " ", "'"),
+        "kind": FILE_KINDS,
     }
     _only(doc, allowed, where)
     for key, values in allowed.items():

@@ -1,26 +1,30 @@
 """What came in, and is it well-formed: strict reading of one extract.
 
-A file is read as a stream, every value as text (`linkage.reading`); then each value is checked
-against its variable's semantic type (`linkage.values`). *Errors* (structure, type, code list,
-encoding) reject the whole delivery, *warnings* (check digit, duplicate row, implausible value) are
-accepted and told. Faults name a data record (the first line under the header is record 1), a
-variable and a reason, never a value (`linkage.findings`).
+A file is read as a stream, every value as text (`linkage.reading` for CSV, `linkage.parquet` for
+Parquet); then each value is checked against its variable's semantic type (`linkage.values`).
+*Errors* (structure, type, code list, encoding) reject the whole delivery, *warnings* (check digit,
+duplicate row, implausible value) are accepted and told. Faults name a data record (the first line
+under the header is record 1), a variable and a reason, never a value (`linkage.findings`).
+
+Nothing of the file is kept here but eight bytes per record, by which repeated rows are found. What
+was read is handed on, block by block, to whoever wants it.
 
 Spaces, tabs and no-break spaces around a value don't count.
 """
 
 import io
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from linkage import parquet
 from linkage.datasets import (
     Dataset,
     DatasetFault,
@@ -29,9 +33,10 @@ from linkage.datasets import (
     Reference,
     Variable,
 )
-from linkage.findings import REASONS, Fault, Findings, Rows, Stopped
-from linkage.reading import TRIMMED, Records, TextBlocks, likely_delimiter, parse_line
-from linkage.values import Amounts, Column
+from linkage.findings import REASONS, Fault, Findings, Limits, Rows, Stopped
+from linkage.parquet import ParquetFile
+from linkage.reading import TRIMMED, Records, TextBlocks, filled, likely_delimiter, parse_line
+from linkage.values import Amounts, Column, Exists
 
 __all__ = [
     "Checked",
@@ -40,12 +45,21 @@ __all__ = [
     "ExtractError",
     "Fault",
     "FileFormat",
+    "Limits",
     "Reference",
     "Variable",
     "check",
     "conversions",
     "split",
 ]
+
+Sink = Callable[[Any], None]
+"""Takes blocks of records that are well-formed so far, as tables: `record` (int64, from 1) and a
+column for each variable. Dates are ISO text there, so that a partial one survives; amounts float64,
+integers int64, yes/no bool, everything else text as delivered; missing is null."""
+
+_PARTED: Final = 4_000_000
+"""From so many records on, repeated rows are looked for in parts, which needs less memory."""
 
 
 class ExtractError(LinkageError):
@@ -54,19 +68,14 @@ class ExtractError(LinkageError):
 
 @dataclass(frozen=True)
 class Checked:
-    """What reading an extract found. `columns` (None when rejected) has a column for each variable.
-
-    Dates are ISO text there, so that a partial one survives; amounts float64, integers int64,
-    yes/no bool, everything else text as delivered; missing is null. `detected` names what of the
-    format was found out rather than declared.
-    """
+    """What reading an extract found; `detected` names what of the format was found out."""
 
     dataset: str
     records: int
     format: FileFormat
     detected: tuple[str, ...]
     faults: tuple[Fault, ...]
-    columns: Any
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def accepted(self) -> bool:
@@ -84,20 +93,20 @@ class Checked:
             "errors": sum(f.count for f in self.faults if f.severity == "error"),
             "warnings": sum(f.count for f in self.faults if f.severity == "warning"),
             "faults": [
-                _report_group(severity, reason, variable, list(faults))
+                {
+                    "severity": severity,
+                    "reason": reason,
+                    "variable": variable,
+                    "message": REASONS[reason][1].format(**vars(self.limits)),
+                    **_counted(list(faults)),
+                }
                 for (severity, reason, variable), faults in groups
             ],
         }
 
 
-def _report_group(
-    severity: str, reason: str, variable: str | None, faults: list[Fault]
-) -> dict[str, Any]:
+def _counted(faults: list[Fault]) -> dict[str, Any]:
     return {
-        "severity": severity,
-        "reason": reason,
-        "variable": variable,
-        "message": REASONS[reason][1],
         "count": sum(fault.count for fault in faults),
         "rows": [fault.row for fault in faults if fault.row is not None],
     }
@@ -109,41 +118,46 @@ def check(
     *,
     period: str | None = None,
     progress: Callable[[int], None] | None = None,
+    sink: Sink | None = None,
+    exists: Mapping[str, Exists] | None = None,
+    limits: Limits | None = None,
 ) -> Checked:
     """Read an extract and say what is wrong with it.
 
     `source` is read once, forwards (a pipe will do), and not necessarily to its end when the file
     can't be understood any further. `period` starts with the year that births must not lie after.
-    `progress` hears how many bytes have been read. Never raises for what is in the file.
+    `progress` hears how many bytes have been read. `exists` says for a semantic type which texts
+    stand for something. Never raises for what is in the file.
+
+    `sink` is handed what was read until the first error; only what comes back tells whether the
+    file as a whole is accepted.
     """
-    return _Reading(dataset, period, progress).run(source)
+    reading = _Reading(dataset, period, progress, sink, exists or {}, limits or Limits())
+    return reading.run(source)
 
 
-def split(checked: Checked, dataset: Dataset, row_keys: Any) -> tuple[Any, Any]:
-    """An accepted extract as two tables, `identifiers` and `payload`, both sorted by row key.
+def split(rows: Any, dataset: Dataset) -> tuple[Any, Any]:
+    """Records of an accepted extract as two tables, `identifiers` and `payload`, by row key.
 
-    `row_keys` holds one random 16-byte value per record (fixed_size_binary(16)). Identifiers has
-    row_key, record (int64, from 1) and the variables that references are recognised by, as text;
-    payload has row_key and every variable whose role isn't identifier, dates as date32 (a partial
-    date is null there). Raises ExtractError when the extract was rejected or the keys don't fit.
+    `rows` is what a sink was handed and a column `row_key`, one random 16-byte value per record
+    (fixed_size_binary(16)); both tables are sorted by it. Identifiers has row_key, record (int64,
+    from 1) and the variables that references are recognised by, as text; payload has row_key and
+    every variable whose role isn't identifier, dates as date32 (a partial date is null there).
+    Raises ExtractError when the keys don't fit.
     """
-    if not checked.accepted or checked.columns is None:
-        raise ExtractError("This extract was rejected; mend the reported errors and send it again.")
-    order, sorted_keys = _sorted_keys(row_keys, checked.records)
-    columns = checked.columns.take(order)
-    record = pc.add(pa.array(order), 1)
-    identifiers = pa.table(
-        {
-            "row_key": sorted_keys,
-            "record": record,
-            **{name: columns[name] for name in dataset.identifying},
-        }
-    )
-    payload = {"row_key": sorted_keys}
+    if rows["row_key"].type != pa.binary(16) or rows["row_key"].null_count:
+        raise ExtractError("Row keys must be one random 16-byte value per record.")
+    keys = rows["row_key"].combine_chunks()
+    halves = np.frombuffer(keys.buffers()[1], ">u8")[2 * keys.offset :].reshape(-1, 2)[: len(keys)]
+    order = np.lexsort((halves[:, 1], halves[:, 0]))
+    if (halves[order[1:]] == halves[order[:-1]]).all(axis=1).any():
+        raise ExtractError("Two records have the same row key; draw the keys again.")
+    rows = rows.combine_chunks().take(pa.array(order))
+    payload = {"row_key": rows["row_key"]}
     for name in dataset.payload:
         is_date = dataset.variable(name).type in ("birth_date", "date")
-        payload[name] = _whole_dates(columns[name]) if is_date else columns[name]
-    return identifiers, pa.table(payload)
+        payload[name] = _whole_dates(rows[name]) if is_date else rows[name]
+    return rows.select(["row_key", "record", *dataset.identifying]), pa.table(payload)
 
 
 def conversions(identifiers: Any, dataset: Dataset) -> Any:
@@ -158,17 +172,6 @@ def conversions(identifiers: Any, dataset: Dataset) -> Any:
     return pairs.filter(pc.and_(pc.is_valid(pairs["bis"]), pc.is_valid(pairs["national"])))
 
 
-def _sorted_keys(row_keys: Any, records: int) -> tuple[Rows, Any]:
-    keys = row_keys.combine_chunks() if isinstance(row_keys, pa.ChunkedArray) else row_keys
-    if keys.type != pa.binary(16) or len(keys) != records or keys.null_count:
-        raise ExtractError("Row keys must be one random 16-byte value per record.")
-    order = pc.sort_indices(keys).to_numpy().astype(np.int64)
-    in_order = keys.take(pa.array(order))
-    if records > 1 and pc.any(pc.equal(in_order[1:], in_order[:-1])).as_py():
-        raise ExtractError("Two records have the same row key; draw the keys again.")
-    return order, in_order
-
-
 def _whole_dates(text: Any) -> Any:
     whole = pc.match_substring_regex(text, "^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$")
     return pc.cast(pc.if_else(whole, text, pa.scalar(None, pa.string())), pa.date32())
@@ -178,18 +181,29 @@ class _Reading:
     """One pass over one file."""
 
     def __init__(
-        self, dataset: Dataset, period: str | None, progress: Callable[[int], None] | None
+        self,
+        dataset: Dataset,
+        period: str | None,
+        progress: Callable[[int], None] | None,
+        sink: Sink | None,
+        exists: Mapping[str, Exists],
+        limits: Limits,
     ) -> None:
         self.dataset = dataset
+        self.limits = limits
+        self.progress = progress
+        self.sink = sink
         self.faults = Findings()
-        self.text = TextBlocks(dataset.format.encoding, self.faults, progress)
         self.columns = [
-            Column(variable, dataset, self.faults, period) for variable in dataset.variables
+            Column(variable, dataset, self.faults, period, exists.get(variable.type))
+            for variable in dataset.variables
         ]
         self.in_file = self.columns
         self.amounts = Amounts(dataset.format.decimal, dataset.format.thousands)
         self.delimiter = dataset.format.delimiter
-        self.hashes: list[npt.NDArray[np.uint64]] = []
+        self.encoding = dataset.format.encoding
+        self.kind = dataset.format.kind
+        self.repeats = _Repeats()
         self.records = 0
 
     def run(self, source: BinaryIO) -> Checked:
@@ -198,13 +212,11 @@ class _Reading:
         except Stopped:
             pass
         else:
-            self._note_duplicates()
-        columns = None
-        if not self.faults.errors:
-            columns = pa.table({c.variable.name: c.whole() for c in self.columns})
+            if not self.faults.errors and len(again := self.repeats.rows()):
+                self.faults.note("duplicate_row", rows=again)
         declared = self.dataset.format
         found = FileFormat(
-            self.delimiter, self.text.encoding, self.amounts.decimal, declared.thousands
+            self.delimiter, self.encoding, self.amounts.decimal, declared.thousands, self.kind
         )
         detected = tuple(
             name
@@ -212,21 +224,51 @@ class _Reading:
             if value is not None and getattr(declared, name) is None
         )
         return Checked(
-            self.dataset.id, self.records, found, detected, self.faults.listed(), columns
+            self.dataset.id, self.records, found, detected, self.faults.listed(), self.limits
         )
 
     def _read(self, source: BinaryIO) -> None:
-        blocks = self.text.blocks(source)
-        first = next(blocks, "")
-        header = next(iter(io.StringIO(first, newline="")), "")
-        rows = self._header(header)
-        self._block(rows, first[len(header) :])
-        for block in blocks:
-            self._block(rows, block)
-        rows.end()
-        self.records = rows.records
+        first = filled(source, len(parquet.MAGIC))
+        is_parquet = parquet.is_parquet(first)
+        if self.kind is not None and (self.kind == "parquet") != is_parquet:
+            raise self.faults.stop("kind_contradicted" if first else "empty_file")
+        if is_parquet:
+            self.kind = "parquet"
+            self._read_parquet(first, source)
+        else:
+            self._read_csv(first, source)
         if not self.records:
             raise self.faults.stop("no_records")
+
+    def _read_csv(self, first: bytes, source: BinaryIO) -> None:
+        text = TextBlocks(self.encoding, self.faults, self.progress)
+        blocks = text.blocks(first, source)
+        try:
+            start = next(blocks, "")
+            header = next(iter(io.StringIO(start, newline="")), "")
+            rows = self._header(header)
+            self._texts(rows, start[len(header) :])
+            for block in blocks:
+                self._texts(rows, block)
+            rows.end()
+            self.records = rows.records
+        finally:
+            self.encoding = text.encoding
+
+    def _read_parquet(self, first: bytes, source: BinaryIO) -> None:
+        self.delimiter = self.encoding = None
+        with ParquetFile(first, source, self.limits, self.faults, self.progress) as file:
+            names = file.names([column.variable for column in self.columns])
+            self._match(names)
+            file.judge([column.variable for column in self.in_file])
+            for arrays in file.blocks():
+                numbers = np.arange(self.records + 1, self.records + len(arrays[0]) + 1)
+                self.records += len(numbers)
+                texts = [
+                    file.texts(array, column.variable, numbers)
+                    for array, column in zip(arrays, self.in_file, strict=True)
+                ]
+                self._block(numbers, texts, file.amounts(self.amounts))
 
     def _header(self, line: str) -> Records:
         names = [variable.name for variable in self.dataset.variables]
@@ -236,7 +278,13 @@ class _Reading:
         header = parse_line(line, self.delimiter)
         if header is None:
             raise self.faults.stop("unreadable_header")
-        header = [name.strip(TRIMMED) for name in header]
+        self._match([name.strip(TRIMMED) for name in header])
+        ending = line[len(line.rstrip("\r\n")) :]
+        return Records(self.delimiter, len(header), ending, self.faults)
+
+    def _match(self, header: list[str]) -> None:
+        """Find the declared variables among the file's columns: all of them, once, no others."""
+        names = [variable.name for variable in self.dataset.variables]
         for position, name in enumerate(header):
             if name in header[:position]:
                 self.faults.note("duplicate_column", name if name in names else _nth(position))
@@ -248,29 +296,66 @@ class _Reading:
         if self.faults.errors:
             raise Stopped
         self.in_file = sorted(self.columns, key=lambda c: header.index(c.variable.name))
-        ending = line[len(line.rstrip("\r\n")) :]
-        return Records(self.delimiter, len(header), ending, self.faults)
 
-    def _block(self, rows: Records, text: str) -> None:
+    def _texts(self, rows: Records, text: str) -> None:
         numbers, arrays = rows.parse(text)
         self.records = rows.records
+        self._block(numbers, arrays, [self.amounts] * len(arrays))
+
+    def _block(self, numbers: Rows, arrays: list[Any], amounts: Iterable[Amounts]) -> None:
+        """Check a block and hand it on: a dictionary of texts per column, in the file's order."""
+        if self.records > self.limits.records:
+            raise self.faults.stop("too_many_records")
         if not len(numbers):
             return
-        hashed = np.zeros(len(numbers), np.uint64)
-        for column, array in zip(self.in_file, arrays, strict=True):
-            distinct, codes = column.add(array, numbers, self.amounts)
-            hashed = hashed * np.uint64(0x9E3779B97F4A7C15) + distinct[codes]
-        self.hashes.append(hashed)
-
-    def _note_duplicates(self) -> None:
-        """Rows with equal hashes (64 bits): a warning, so one chance in millions may be wrong."""
-        if self.faults.errors or not self.hashes:
+        typed, hashed = {}, np.zeros(len(numbers), np.uint64)
+        for column, array, marks in zip(self.in_file, arrays, amounts, strict=True):
+            typed[column.variable.name], hashes = column.read(array, numbers, marks)
+            hashed = hashed * np.uint64(0x9E3779B97F4A7C15) + hashes
+        if self.faults.errors:
             return
-        hashes = np.concatenate(self.hashes)
-        order = np.argsort(hashes, kind="stable")
-        same = hashes[order[1:]] == hashes[order[:-1]]
-        if same.any():
-            self.faults.note("duplicate_row", rows=np.sort(order[1:][same]) + 1)
+        self.repeats.add(hashed)
+        if self.sink is not None:
+            names = [variable.name for variable in self.dataset.variables]
+            self.sink(pa.table({"record": numbers, **{name: typed[name] for name in names}}))
+
+
+class _Repeats:
+    """Rows seen before, by a hash of 64 bits: a warning, so one chance in millions may be wrong."""
+
+    def __init__(self) -> None:
+        self._hashes: list[npt.NDArray[np.uint64]] = []
+
+    def add(self, hashes: npt.NDArray[np.uint64]) -> None:
+        """The hashes of the records that come next."""
+        self._hashes.append(hashes)
+
+    def rows(self) -> Rows:
+        """Records that equal an earlier one, in order.
+
+        Of a large file, a sixteenth of the hashes at a time is put beside its record numbers.
+        """
+        if sum(map(len, self._hashes)) < _PARTED:
+            found = [self._among(lambda hashes: np.arange(len(hashes)))]
+        else:
+            found = [self._among(_sixteenth(part)) for part in range(16)]
+        return np.sort(np.concatenate(found))
+
+    def _among(self, wanted: Callable[[npt.NDArray[np.uint64]], Rows]) -> Rows:
+        hashes, rows, before = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)], 1
+        for block in self._hashes:
+            places = wanted(block)
+            hashes.append(block[places])
+            rows.append(places + before)
+            before += len(block)
+        all_hashes, all_rows = np.concatenate(hashes), np.concatenate(rows)
+        order = np.argsort(all_hashes, kind="stable")
+        same = all_hashes[order[1:]] == all_hashes[order[:-1]]
+        return np.asarray(all_rows[order[1:][same]], np.int64)
+
+
+def _sixteenth(part: int) -> Callable[[npt.NDArray[np.uint64]], Rows]:
+    return lambda hashes: np.flatnonzero(hashes >> np.uint64(60) == part)
 
 
 def _nth(position: int) -> str:

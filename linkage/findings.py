@@ -15,6 +15,37 @@ LISTED: Final = 1000
 REASONS: Final[dict[str, tuple[Severity, str]]] = {
     "empty_file": ("error", "The file is empty; export it again."),
     "no_records": ("error", "The file has a header and no records; export it again."),
+    "too_many_records": (
+        "error",
+        "More than {records:,} records, the most that one delivery may have; deliver it in parts.",
+    ),
+    "kind_contradicted": (
+        "error",
+        "The file's first bytes don't fit the declared kind (csv or parquet); declare the right "
+        "one or none.",
+    ),
+    "parquet_too_large": (
+        "error",
+        "A Parquet file is held in memory while it is read and may have {parquet:,} bytes at most; "
+        "deliver it in parts, or as CSV.",
+    ),
+    "parquet_encrypted": (
+        "error",
+        "The Parquet file is encrypted itself; write it without, the delivery is encrypted anyway.",
+    ),
+    "parquet_damaged": (
+        "error",
+        "The Parquet file can't be read: it was cut off, damaged or badly made. Export it again.",
+    ),
+    "directory_contradicted": (
+        "error",
+        "The Parquet file's footer contradicts its pages; export it with another program.",
+    ),
+    "expands_too_much": (
+        "error",
+        "The Parquet file would become more than {expansion} times its size, or one of its pages "
+        "is too large to be unpacked; write values as they are, in pages of a few megabytes.",
+    ),
     "encoding_contradicted": (
         "error",
         "The file's first bytes don't fit the declared encoding; declare the right one or none.",
@@ -32,6 +63,17 @@ REASONS: Final[dict[str, tuple[Severity, str]]] = {
     "duplicate_column": ("error", "This name stands in the header more than once."),
     "unknown_column": ("error", "The header has a column that isn't declared; remove it."),
     "missing_column": ("error", "The header doesn't have this declared column; add it."),
+    "nested_column": ("error", "The column holds lists or structures; write one value per row."),
+    "type_unsuitable": (
+        "error",
+        "The Parquet column's type can't hold this variable exactly; write it as text, or as the "
+        "guide to declarations says.",
+    ),
+    "number_without_zeros": (
+        "error",
+        "A number that identifies has lost its leading zeros, or its last digits, in a column of "
+        "numbers; write it as text.",
+    ),
     "too_many_fields": (
         "error",
         "More fields than the header; put values that hold the delimiter in quotation marks.",
@@ -91,6 +133,18 @@ REASONS: Final[dict[str, tuple[Severity, str]]] = {
     "duplicate_row": ("warning", "The same as an earlier record in every column."),
 }
 """Each reason: how severe, and what it says to the holder."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an extract may be at most; the reasons that name a limit say it in its own units."""
+
+    records: int = 50_000_000
+    """Records of one delivery: each costs eight bytes of memory while repeated rows are found."""
+    parquet: int = 256 << 20
+    """Bytes of a Parquet file: it is read from its end, so it is held in memory."""
+    expansion: int = 200
+    """So many times its own size a Parquet file may become (64 MiB are always allowed)."""
 
 
 @dataclass(frozen=True)

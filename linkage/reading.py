@@ -43,6 +43,15 @@ def parse_line(line: str, delimiter: str) -> list[str] | None:
         return None
 
 
+def filled(source: BinaryIO, wanted: int) -> bytes:
+    """So many bytes, however small the pieces that a pipe gives; fewer only at its end."""
+    pieces: list[bytes] = []
+    while wanted and (piece := source.read(wanted)):
+        pieces.append(piece)
+        wanted -= len(piece)
+    return b"".join(pieces)
+
+
 class TextBlocks:
     """Bytes into blocks of text that end where a line ends, in a declared or detected encoding."""
 
@@ -56,9 +65,12 @@ class TextBlocks:
         self._held = b""
         self._read = 0
 
-    def blocks(self, source: BinaryIO) -> Iterator[str]:
-        """Texts of one or more whole lines; only the last may lack its line end."""
-        data = self._fill(source)
+    def blocks(self, first: bytes, source: BinaryIO) -> Iterator[str]:
+        """Texts of one or more whole lines; only the last may lack its line end.
+
+        `first` are bytes that were taken off the source already.
+        """
+        data = first + self._fill(source, len(first))
         if not data:
             return
         data = self._begin(data)
@@ -77,17 +89,12 @@ class TextBlocks:
             yield rest
         self.encoding = self.encoding or "utf-8"
 
-    def _fill(self, source: BinaryIO) -> bytes:
-        """A block, however small the pieces that a pipe gives."""
-        pieces: list[bytes] = []
-        wanted = _BLOCK
-        while wanted and (piece := source.read(wanted)):
-            pieces.append(piece)
-            wanted -= len(piece)
-        self._read += _BLOCK - wanted
-        if self._progress and pieces:
+    def _fill(self, source: BinaryIO, before: int = 0) -> bytes:
+        data = filled(source, _BLOCK)
+        self._read += before + len(data)
+        if self._progress and (before or data):
             self._progress(self._read)
-        return b"".join(pieces)
+        return data
 
     def _begin(self, data: bytes) -> bytes:
         """Settle what the first bytes say, and take the byte order mark off."""

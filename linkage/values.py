@@ -18,25 +18,37 @@ Mask = npt.NDArray[np.bool_]
 _OLDEST = 120
 
 
+Exists = Callable[[Any], Any]
+"""Says of an array of distinct texts (nulls among them) which stand for something real."""
+
+
 class Column:
-    """One variable: checks the values of each block and keeps them typed."""
+    """One variable: checks the values of each block and gives them their type."""
 
     def __init__(
-        self, variable: Variable, dataset: Dataset, faults: Findings, period: str | None
+        self,
+        variable: Variable,
+        dataset: Dataset,
+        faults: Findings,
+        period: str | None,
+        exists: Exists | None,
     ) -> None:
         self.variable = variable
+        self._exists = exists
         self._faults = faults
         self._missing = pa.array(dataset.missing, pa.string())
         self._last_year = int(period[:4]) if period and period[:4].isdecimal() else None
-        self._chunks: list[Any] = []
 
-    def add(
+    def read(
         self, values: Any, numbers: Rows, amounts: "Amounts"
-    ) -> tuple[npt.NDArray[np.uint64], Rows]:
-        """Check and keep a block (an Arrow dictionary of texts); gives hashes and codes."""
+    ) -> tuple[Any, npt.NDArray[np.uint64]]:
+        """Check a block (an Arrow dictionary of texts): values as their type, a hash of each.
+
+        A missing value is one of the declared texts, or null among the dictionary's values.
+        """
         codes = values.indices.to_numpy()
         distinct = pc.utf8_trim(values.dictionary, TRIMMED)
-        missing = pc.is_in(distinct, self._missing)
+        missing = pc.or_(pc.is_null(distinct), pc.is_in(distinct, self._missing))
         present = pc.if_else(missing, pa.scalar(None, pa.string()), distinct)
         typed, bad = self._typed(present, amounts)
         if self.variable.required:
@@ -45,10 +57,8 @@ class Column:
             wrong = pc.fill_null(mask, False).to_numpy(zero_copy_only=False)
             if wrong.any():
                 self._faults.note(reason, self.variable.name, numbers[wrong[codes]])
-        if not self._faults.errors:
-            self._chunks.append(typed.take(values.indices))
         hashes = [hash(text) & 0xFFFFFFFFFFFFFFFF for text in distinct.to_pylist()]
-        return np.array(hashes, np.uint64), codes
+        return typed.take(values.indices), np.array(hashes, np.uint64)[codes]
 
     def _typed(self, present: Any, amounts: "Amounts") -> tuple[Any, dict[str, Any]]:
         """Distinct values (null: missing) as their type, and a mask of the bad ones per reason."""
@@ -70,6 +80,11 @@ class Column:
             typed, found = present, {}
         else:
             typed, found = _TYPED.get(self.variable.type, _as_text)(present)
+        if self._exists is not None:
+            nowhere = _not(pc.fill_null(self._exists(present), True))
+            for misshapen in found.values():
+                nowhere = pc.and_(nowhere, _not(pc.fill_null(misshapen, False)))
+            bad["unknown_place"] = nowhere
         return typed, {**bad, **found}
 
     def _dates(self, present: Any) -> tuple[Any, dict[str, Any]]:
@@ -97,9 +112,6 @@ class Column:
         if self._last_year is None:
             return np.zeros(len(year), np.bool_)
         return (year > self._last_year) | (year < self._last_year - _OLDEST)
-
-    def whole(self) -> Any:
-        return pa.chunked_array(self._chunks).combine_chunks()
 
 
 def _days_in_month(year: Rows, month: Rows) -> Rows:

@@ -3,22 +3,25 @@
 import hashlib
 import io
 import os
-import secrets
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, BinaryIO
 
-import pyarrow as pa
 import pyrage
 from sqlalchemy import Engine
 
 from api import checking
-from api.objects import Objects
+from api.objects import Objects, Writing
 from api.operations import Progress, Stored, Work, found
 from api.operations.deliveries import rejected
+from api.operations.shuffling import Shuffle
 from api.problems import Problem
 from api.store import Dataset, Delivery, reading
-from keyvault.sealing import write_table
+from keyvault.keyring import SealedKey, Sealer
+from keyvault.sealing import TableWriter
 from keyvault.vault import Vault
 from linkage import datasets, extracts
 
@@ -34,12 +37,18 @@ class TakenIn:
 
 
 def take_in(
-    engine: Engine, vault: Vault, objects: Objects, identifier: str, progress: Progress
+    engine: Engine,
+    vault: Vault,
+    objects: Objects,
+    identifier: str,
+    progress: Progress,
+    limits: extracts.Limits | None = None,
 ) -> TakenIn:
     """Decrypt, check and seal one delivery; nothing readable touches a disk.
 
     No row is accepted until the whole file has authenticated: a damaged age file may look like a
-    shorter CSV to its reader, and only the decrypting thread knows.
+    shorter CSV to its reader, and only the decrypting thread knows. Memory doesn't grow with the
+    delivery, but for the eight bytes per record of `linkage.extracts`.
     """
     with reading(engine) as session:
         row = found(session.get(Delivery, identifier))
@@ -50,41 +59,75 @@ def take_in(
         identities = [role.open_identity(sealed) for sealed in sealed_identities]
         sealer = vault.sealer(connection)
     progress("decrypt and check", 0.0)
-    with objects.open(row.upload) as ciphertext:
-        checked, sha256 = _decrypted(ciphertext, row, identities, declared, progress)
-    if sha256 != row.declared_sha256:
-        raise Problem(
-            "ciphertext-mismatch",
-            "The stored upload is not the one that was received.",
-            "Send the extract again.",
-        )
-    if not checked.accepted:
-        return TakenIn(checked.report(), checked.records, None, None)
-    progress("seal", 0.5)
-    random = pa.py_buffer(secrets.token_bytes(16 * checked.records))
-    keys = pa.Array.from_buffers(pa.binary(16), checked.records, [None, random])
-    identifiers, payload = extracts.split(checked, declared, keys)
-    sealed = []
-    for opener, purpose, table in (
-        ("linkage", "identifiers", identifiers),
-        ("release", "payload", payload),
-    ):
-        key, sealed_key = sealer.new_key(opener, purpose, identifier)
-        name, digest = objects.put(write_table(table, key, f"{purpose}|{identifier}|1"), opener)
-        sealed.append(Stored(name, digest, sealed_key))
-    return TakenIn(checked.report(), checked.records, sealed[0], sealed[1])
+    with closing(Shuffle(partial(objects.scratch, "intake"))) as shuffle:
+        with objects.open(row.upload) as ciphertext:
+            source = _Counted(ciphertext, row.length, progress)
+            check = partial(
+                checking.check, dataset=declared, period=row.period, sink=shuffle.add, limits=limits
+            )
+            checked = _decrypted(source, identities, check)
+            sha256 = source.sha256()
+        if sha256 != row.declared_sha256:
+            raise Problem(
+                "ciphertext-mismatch",
+                "The stored upload is not the one that was received.",
+                "Send the extract again.",
+            )
+        if not checked.accepted:
+            return TakenIn(checked.report(), checked.records, None, None)
+        tables = _told(shuffle.tables(), checked.records, progress)
+        identifiers, payload = _sealed(objects, sealer, identifier, declared, tables)
+    return TakenIn(checked.report(), checked.records, identifiers, payload)
+
+
+def _told(tables: Iterator[Any], records: int, progress: Progress) -> Iterator[Any]:
+    done = 0
+    for table in tables:
+        progress("seal", done / records)
+        yield table
+        done += table.num_rows
+
+
+def _sealed(
+    objects: Objects,
+    sealer: Sealer,
+    identifier: str,
+    declared: datasets.Dataset,
+    tables: Iterator[Any],
+) -> tuple[Stored, Stored]:
+    """Identifiers and payload, each under a key of its own, written side by side."""
+    files: list[Writing] = []
+    writers: list[TableWriter] = []
+    keys: list[SealedKey] = []
+    with ExitStack() as all_whole:
+        for table in tables:
+            halves = extracts.split(table, declared)
+            if not writers:
+                for half, (opener, purpose) in zip(halves, _HALVES, strict=True):
+                    key, sealed_key = sealer.new_key(opener, purpose, identifier)
+                    file = all_whole.enter_context(objects.writing(opener))
+                    binding = f"{purpose}|{identifier}|1"
+                    writer = TableWriter(file, half.schema, key, binding)
+                    writers.append(all_whole.enter_context(writer))
+                    files.append(file)
+                    keys.append(sealed_key)
+            for writer, half in zip(writers, halves, strict=True):
+                writer.write(half)
+    first, second = (
+        Stored(file.name, file.sha256, key) for file, key in zip(files, keys, strict=True)
+    )
+    return first, second
+
+
+_HALVES = (("linkage", "identifiers"), ("release", "payload"))
+"""Who opens each half, and what it is."""
 
 
 def _decrypted(
-    ciphertext: BinaryIO,
-    row: Delivery,
-    identities: list[Any],
-    declared: datasets.Dataset,
-    progress: Progress,
-) -> tuple[extracts.Checked, str]:
+    source: "_Counted", identities: list[Any], check: Callable[[BinaryIO], extracts.Checked]
+) -> extracts.Checked:
     """Stream age plaintext through a pipe into the checker; both ends have to agree."""
     read_end, write_end = os.pipe()
-    source = _Counted(ciphertext, row.length, progress)
     broken: list[Exception] = []
 
     def decrypt() -> None:
@@ -100,7 +143,7 @@ def _decrypted(
     thread.start()
     try:
         with os.fdopen(read_end, "rb") as plaintext:
-            checked = checking.check(plaintext, declared, period=row.period)
+            checked = check(plaintext)
             for _rest in iter(lambda: plaintext.read(1 << 20), b""):
                 pass
     finally:
@@ -111,7 +154,7 @@ def _decrypted(
             "The delivery can't be decrypted: it is damaged, or it was encrypted to another key.",
             "Encrypt the extract again to the recipient that the service publishes (GET /keys).",
         )
-    return checked, source.sha256()
+    return checked
 
 
 class _Counted(io.RawIOBase):

@@ -14,8 +14,9 @@ from rapidfuzz.distance import Levenshtein
 from api.demo import faults
 from api.demo.extracts import ExtractFile, declarations, extracts, names_numbers_addresses
 from api.demo.population import PERIODS, Population, population
-from linkage.extracts import check, split
+from linkage.extracts import check
 from linkage.standardise import national_numbers
+from tests.linkage.helpers import halves
 
 PERSONS = 6_000
 NUMBER_COLUMNS = {
@@ -100,11 +101,7 @@ def test_every_extract_is_accepted_with_warnings_only(
         assert checked.accepted, (name, checked.report()["faults"])
         assert checked.records > 0
         assert {fault.reason for fault in checked.faults} <= {"check_digit", "duplicate_row"}
-        keys = [np.random.default_rng(1).bytes(16 * checked.records)]
-        ids = pa.array(
-            [keys[0][i * 16 : i * 16 + 16] for i in range(checked.records)], pa.binary(16)
-        )
-        identifiers, _ = split(checked, file.dataset, ids)
+        identifiers, _ = halves(io.BytesIO(file.content), file.dataset)
         assert identifiers.num_rows == checked.records
 
 

@@ -1,12 +1,14 @@
 """Sealed files: what was written comes back, anything else doesn't open."""
 
+from typing import Any
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keyvault.errors import SealError
-from keyvault.sealing import open_bytes, read_table, seal_bytes, write_table
+from keyvault.sealing import TableWriter, open_bytes, read_table, seal_bytes, write_table
 from keyvault.secret import FileKey
 
 KEY = FileKey(b"k" * 32, "payload", "d-1")
@@ -93,3 +95,28 @@ def test_keys_for_something_else_seal_no_files(purpose: str) -> None:
         seal_bytes(b"", key, "b")
     with pytest.raises(SealError, match="never seals files"):
         write_table(TABLE, key, "b")
+
+
+class _Pipe:
+    """A sink that can only be written to."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def write(self, data: Any) -> int:
+        self.pieces.append(bytes(data))
+        return len(data)
+
+
+def test_a_table_is_sealed_as_a_stream() -> None:
+    """Piece by piece, and read like one that was written at once; empty ones too."""
+    pipe = _Pipe()
+    with TableWriter(pipe, TABLE.schema, KEY, "b") as writer:
+        for start in range(TABLE.num_rows):
+            writer.write(TABLE.slice(start, 1))
+    assert len(pipe.pieces) > TABLE.num_rows
+    assert read_table(b"".join(pipe.pieces), KEY, "b").equals(TABLE)
+    empty = _Pipe()
+    with TableWriter(empty, TABLE.schema, KEY, "b"):
+        pass
+    assert read_table(b"".join(empty.pieces), KEY, "b").num_rows == 0

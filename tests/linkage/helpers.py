@@ -1,14 +1,17 @@
 """Deliveries from a few lines, and admitting them as a linkage job does."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from linkage.deliveries import RECORDS, Delivery, LinkResult
 from linkage.engine import Plan, link
+from linkage.extracts import Checked, Dataset, check, split
 from linkage.spine import Spine
 
 Row = dict[str, Any]
@@ -91,3 +94,37 @@ def admitted(*rows: Mapping[str, Any] | tuple[Mapping[str, Any], ...]) -> tuple[
     """A scope that has admitted one delivery of these rows, and their subjects."""
     scope = Scope()
     return scope, scope.admit(delivery(rows))
+
+
+@dataclass(frozen=True)
+class Extract:
+    """What reading an extract found, and what was read: `columns` is None when it is rejected."""
+
+    checked: Checked
+    columns: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.checked, name)
+
+
+def read_extract(source: BinaryIO, declared: Dataset, **options: Any) -> Extract:
+    """`check`, with all blocks kept."""
+    blocks: list[Any] = []
+    checked = check(source, declared, sink=blocks.append, **options)
+    kept = checked.accepted and blocks
+    return Extract(checked, pa.concat_tables(blocks).drop_columns("record") if kept else None)
+
+
+def row_keys(count: int, seed: int = 1) -> Any:
+    """Distinct row keys, the same ones each time."""
+    raw = np.random.default_rng(seed).bytes(16 * count)
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), count, [None, pa.py_buffer(raw)])
+
+
+def halves(source: BinaryIO, declared: Dataset, keys: Any = None, **options: Any) -> Any:
+    """An extract's identifiers and payload, as intake makes them."""
+    columns = read_extract(source, declared, **options).columns
+    record = np.arange(1, columns.num_rows + 1)
+    keys = row_keys(columns.num_rows) if keys is None else keys
+    rows = columns.append_column("record", pa.array(record)).append_column("row_key", keys)
+    return split(rows, declared)

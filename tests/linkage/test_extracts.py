@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkage import extracts, findings, reading
-from linkage.extracts import Checked, Dataset, ExtractError, check, split
+from linkage.extracts import Dataset, ExtractError, check, split
+from tests.linkage.helpers import Extract, halves, read_extract
 
 TEXTS = Dataset.from_mapping(
     {
@@ -82,17 +83,18 @@ def dataset(*names: str, file: dict[str, str] | None = None, **more: Any) -> Dat
     return Dataset.from_mapping(doc)
 
 
-def read(data: bytes | str, declared: Dataset, **options: Any) -> Checked:
-    return check(io.BytesIO(data.encode() if isinstance(data, str) else data), declared, **options)
+def read(data: bytes | str, declared: Dataset, **options: Any) -> Extract:
+    source = io.BytesIO(data.encode() if isinstance(data, str) else data)
+    return read_extract(source, declared, **options)
 
 
-def values(name: str, *texts: str, declared: Dataset | None = None, **options: Any) -> Checked:
+def values(name: str, *texts: str, declared: Dataset | None = None, **options: Any) -> Extract:
     """One column of these values (and one of names), written without quotation marks."""
     lines = [f"{name};whoever", *(f"{text};x" for text in texts)]
     return read("\n".join(lines) + "\n", declared or dataset(name), **options)
 
 
-def reasons(checked: Checked) -> dict[str, list[int | None]]:
+def reasons(checked: Extract) -> dict[str, list[int | None]]:
     found: dict[str, list[int | None]] = {}
     for fault in checked.faults:
         found.setdefault(fault.reason, []).append(fault.row)
@@ -192,7 +194,7 @@ def test_blocks_may_end_anywhere(size: int, encoding: str, monkeypatch: pytest.M
     body = 'first;last;number\r\nJosé;"De ""Smet""; jr";\r\nÀlix;Ünal;01019912345\r\n'
     doc = TEXTS.to_mapping()
     del doc["format"]
-    checked = check(_Trickle(body.encode(encoding)), Dataset.from_mapping(doc))
+    checked = read_extract(_Trickle(body.encode(encoding)), Dataset.from_mapping(doc))
     assert checked.accepted
     assert checked.format.encoding == encoding
     assert checked.columns["first"].to_pylist() == ["José", "Àlix"]
@@ -545,8 +547,7 @@ def _split() -> tuple[Dataset, pa.Table, pa.Table]:
         ",,1985-07-00,,nee\n"
         "00010100105,,2000-01-01,7,\n"
     )
-    checked = read(body, declared)
-    return declared, *split(checked, declared, _keys(3))
+    return declared, *halves(io.BytesIO(body.encode()), declared, _keys(3))
 
 
 def test_identifiers_and_payload_share_nothing_but_key_and_two_sided_columns() -> None:
@@ -579,18 +580,17 @@ def test_a_partial_birth_date_is_text_for_linking_and_missing_for_release() -> N
 
 @pytest.mark.parametrize(
     "keys",
-    [_keys(2), pa.array([b"x" * 16] * 3, pa.binary(16)), pa.array([b"x"] * 3, pa.binary())],
-    ids=["too few", "not distinct", "another type"],
+    [
+        pa.array([None, b"x" * 16, b"y" * 16], pa.binary(16)),
+        pa.array([b"x" * 16] * 3, pa.binary(16)),
+        pa.array([b"x"] * 3, pa.binary()),
+    ],
+    ids=["one is missing", "not distinct", "another type"],
 )
 def test_row_keys_must_fit(keys: pa.Array) -> None:
-    checked = read(HEADER + "a;b;\nc;d;\ne;f;\n", TEXTS)
+    rows = read(HEADER + "a;b;\nc;d;\ne;f;\n", TEXTS).columns
     with pytest.raises(ExtractError, match=r"[Kk]ey"):
-        split(checked, TEXTS, keys)
-
-
-def test_a_rejected_extract_is_not_split() -> None:
-    with pytest.raises(ExtractError, match="rejected"):
-        split(read(HEADER, TEXTS), TEXTS, _keys(0))
+        split(rows.append_column("row_key", keys), TEXTS)
 
 
 def test_conversion_lists_give_pairs() -> None:
@@ -606,8 +606,8 @@ def test_conversion_lists_give_pairs() -> None:
             "conversion": {"from": "old", "to": "new"},
         }
     )
-    checked = read("old,new\n03412643735,03012636521\n04433073144,\n", declared)
-    identifiers, payload = split(checked, declared, _keys(2))
+    body = b"old,new\n03412643735,03012636521\n04433073144,\n"
+    identifiers, payload = halves(io.BytesIO(body), declared)
     assert extracts.conversions(identifiers, declared).to_pylist() == [
         {"bis": "03412643735", "national": "03012636521"}
     ]

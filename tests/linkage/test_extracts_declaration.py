@@ -66,7 +66,8 @@ def test_what_is_not_said_has_a_default() -> None:
     assert dataset.missing == ("",)
     assert dataset.title == {"en": "child-benefit"}
     assert dataset.variable("school").title == {"en": "school"}
-    assert vars(dataset.format) == dict.fromkeys(["delimiter", "encoding", "decimal", "thousands"])
+    formats = ["delimiter", "encoding", "decimal", "thousands", "kind"]
+    assert vars(dataset.format) == dict.fromkeys(formats)
 
 
 def test_to_mapping_and_back() -> None:

@@ -7,9 +7,10 @@ import random
 
 import pytest
 
-from linkage.extracts import Dataset, check
+from linkage.extracts import Dataset
 from linkage.findings import REASONS
 from linkage.reading import TRIMMED
+from tests.linkage.helpers import read_extract
 
 NAMES = ["Jan", "Zoë", "An-Sofie", "Öykü", "Mohamed", "Jean-Luc", "d'Artagnan", "Noor"]
 DECLARED = Dataset.from_mapping(
@@ -95,7 +96,7 @@ def test_mutations_end_in_a_report(quoted: bool) -> None:
     whole, accepted = written(quoted), 0
     for _ in range(500):
         data = damaged(whole, chance)
-        checked = check(io.BytesIO(data), DECLARED, period="2024")
+        checked = read_extract(io.BytesIO(data), DECLARED, period="2024")
         report = checked.report()
         assert json.loads(json.dumps(report)) == report
         assert all(group["reason"] in REASONS for group in report["faults"])
