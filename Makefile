@@ -1,6 +1,6 @@
 # Two commands are all a newcomer needs: `make demo` and `make test`.
 PYTHON ?= $(or $(shell command -v python3.11),python3)
-PERSONS ?= 5000
+PERSONS ?= 60000
 SEED ?= 2026
 ENV := .venv/.installed
 

@@ -38,7 +38,10 @@ GENERATION: Final = 12
 surname that are closer in age are one person with a wrong birth date, not father and son."""
 
 ALIKE: Final = 0.6
-"""Likeness from which two names of an enterprise don't clearly differ."""
+"""Likeness from which two names of an enterprise don't clearly differ, at one address."""
+
+NEARLY_EQUAL: Final = 0.9
+"""The same at two addresses: half of all names begin with what the enterprise does."""
 
 MAJORITY: Final = 3
 """Of two claims alike in all else, one that was met this many times as often is the owner's."""
@@ -89,7 +92,8 @@ def corroborate(
     `uses` tells for each name code how many families use it as a first name; `single` whether a
     record comes from the delivery's one-row-per-unit reference, where a misspelt name is rather
     another person's; `seen` how often it was met. A person's number must be corroborated by name or
-    birth date, another unit's is contradicted only by a clearly different name.
+    birth date, another unit's is contradicted only by a clearly different name (at another address,
+    by one that isn't nearly equal).
     """
     persons = unit_type == "person"
     crowd = CROWD.get(unit_type, 0)
@@ -203,9 +207,12 @@ def _crosswise(identities: Identities, left: Ints, right: Ints, uses: Ints) -> B
 
 
 def _others(identities: Identities, left: Ints, right: Ints) -> _Relations:
-    name = identities.last_name
+    name, address = identities.last_name, identities.address
     unnamed = (name[left] == ABSENT) | (name[right] == ABSENT)
-    same = likeness(identities.names, name[left], name[right]) >= ALIKE
+    apart = (address[left] != address[right]) & (address[left] != ABSENT)
+    apart &= address[right] != ABSENT
+    enough = np.where(apart, NEARLY_EQUAL, ALIKE)
+    same = likeness(identities.names, name[left], name[right]) >= enough
     same |= (name[left] == ABSENT) & (name[right] == ABSENT)
     likely = unnamed & ~same
     return _Relations(left, right, same, likely, ~same & ~likely, np.zeros(len(left), np.bool_))

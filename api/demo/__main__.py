@@ -14,7 +14,7 @@ FEWEST = 1000
 def main() -> None:
     """Read the size from the command line, play, show what came out."""
     parser = argparse.ArgumentParser(prog="api.demo", description=__doc__)
-    parser.add_argument("--persons", type=int, default=5000)
+    parser.add_argument("--persons", type=int, default=60_000)
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--out", type=Path, default=Path("var/demo"))
     given = parser.parse_args()

@@ -16,11 +16,13 @@ from api.profiles import Profile
 from api.settings import Clock, Settings
 
 ORGANISATIONS = {
-    "groeipakket": "Child benefit payer",
     "vdab": "Public employment service",
-    "rsz": "Social security office",
-    "onderwijs": "Education agency",
-    "ksz": "Keeper of the conversion list",
+    "rsz": "Social security office, which keeps the list of conversions too",
+    "groeipakket": "Child benefit payer of most families",
+    "kleuterkas": "Child benefit payer of some families",
+    "familia": "Child benefit payer that writes French",
+    "onderwijs": "Agency of the Dutch-speaking schools",
+    "enseignement": "Agency of the French-speaking schools",
     "university-a": "University A",
     "university-b": "University B",
 }
@@ -32,11 +34,11 @@ PEOPLE = {
     "director-1": ("office", ["director"]),
     "both-1": ("office", ["dpo", "director"]),
     "auditor-1": ("office", ["auditor"]),
-    "holder-groeipakket": ("groeipakket", ["holder"]),
-    "holder-vdab": ("vdab", ["holder"]),
-    "holder-rsz": ("rsz", ["holder"]),
-    "holder-onderwijs": ("onderwijs", ["holder"]),
-    "holder-ksz": ("ksz", ["holder"]),
+    **{
+        f"holder-{organisation}": (organisation, ["holder"])
+        for organisation in ORGANISATIONS
+        if not organisation.startswith("university")
+    },
     "researcher-1": ("university-a", ["researcher"]),
     "researcher-2": ("university-b", ["researcher"]),
 }
@@ -97,6 +99,15 @@ class Cast:
             client.close()
         self._clients = {}
 
+    def memory(self) -> dict[str, float]:
+        """The most memory each process held so far, in MiB: the service and its children."""
+        assert self._process is not None  # noqa: S101 - asked while it runs
+        service = self._process.pid
+        threads = Path(f"/proc/{service}/task").glob("*/children")
+        children = [int(child) for thread in threads for child in thread.read_text().split()]
+        peaks = {"service": _peak(service), "worker": max(map(_peak, children))}
+        return {**peaks, "demo": _peak(os.getpid())}
+
     def __enter__(self) -> "Cast":
         return self
 
@@ -138,3 +149,10 @@ class Cast:
             "at": self.clock.now().isoformat(timespec="seconds"),
         }
         return {"document": document, "signature": self.profiles[person].sign(document)}
+
+
+def _peak(process: int) -> float:
+    """The most memory (resident, MiB) that a process ever held; proc(5), VmHWM."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    peak = next(line for line in lines if line.startswith("VmHWM"))
+    return round(int(peak.split()[1]) / 1024, 1)

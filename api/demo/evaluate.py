@@ -7,7 +7,7 @@ the downloaded files, and searches the files for anything that names somebody.
 import io
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -25,6 +25,7 @@ from api.operations.sealed import open_object
 from api.service import Service
 from api.store import Delivery
 from policies.coarsening import SUPPRESSED
+from policies.permits import UNITS
 
 DETERMINISTIC = ("national_number", "enterprise_number", "conversion")
 
@@ -122,6 +123,55 @@ def _owners(persons: pd.DataFrame) -> pd.Series:
     )
     owners: pd.Series = ranked.drop_duplicates("subject").set_index("subject")["person"]
     return owners
+
+
+def judge_enterprises(rows: pd.DataFrame) -> dict[str, Any]:
+    """Links of employers against truth, over row-references.
+
+    Precision over those put with another row; recall over those whose enterprise stands in another
+    row; and both over those without a valid number of their own, where only the name can help. A
+    deterministic link is false when its row-reference is another enterprise than its subject.
+    """
+    employers = rows[rows["unit_type"] == "enterprise"]
+    right = employers["subject"].map(_owners(employers)) == employers["person"]
+    together = employers.groupby("subject")["record"].transform("size") > 1
+    elsewhere = employers.groupby("person")["record"].transform("size") > 1
+    numberless = ~employers["own_number"]
+    by_number = employers["rule"].isin(DETERMINISTIC)
+
+    def figures(which: pd.Series) -> dict[str, Any]:
+        correct = int((which & together & right).sum())
+        return {
+            "row_references": int(which.sum()),
+            "precision": _share(correct, int((which & together).sum())),
+            "recall": _share(correct, int((which & elsewhere).sum())),
+        }
+
+    return {
+        **figures(numberless | True),
+        "without_number": figures(numberless),
+        "deterministic": {
+            "links": int(by_number.sum()),
+            "false_matches": int((by_number & ~right).sum()),
+        },
+        "subjects": int(employers["subject"].nunique()),
+        "true_enterprises": int(employers["person"].nunique()),
+    }
+
+
+def judge_movers(rows: pd.DataFrame, payers: Sequence[str]) -> dict[str, Any]:
+    """Children met at several payers: how many, in one year or over the years, seen as one."""
+    children = rows[rows["dataset"].isin(payers) & (rows["reference"] == "self")]
+    found = {}
+    for name, keys in (("in_one_year", ["person", "period"]), ("over_the_years", ["person"])):
+        children_of = children.groupby(keys)
+        several = children_of["dataset"].nunique() > 1
+        one = children_of["subject"].nunique()[several] == 1
+        found[name] = {
+            "children": int(several.sum()),
+            "one_pseudonym": _share(int(one.sum()), len(one)),
+        }
+    return found
 
 
 def _share(part: int, whole: int) -> float | None:
@@ -234,18 +284,24 @@ def true_rates(young: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 def neet(package: Package, truth: pd.DataFrame, keys: list[str], period: str) -> dict[str, Any]:
     """The researcher's rate per cell: neither in education nor at work in the last quarter.
 
-    A proxy: being in education is known from child benefit only, and work from one source.
+    A proxy: being in education is known from child benefit and from the schools that deliver, and
+    work from one source.
     """
-    units = package.table("units").to_pandas()
-    benefit = package.table("child-benefit").to_pandas()
-    work = package.table("social-security").to_pandas()
-    learning = set(benefit.loc[benefit["in_education"].eq(True), "unit"])
+    tables = package.tables()
+    units, work = tables[UNITS].to_pandas(), tables["social-security"].to_pandas()
+    learning: set[str] = set()
+    for table in tables.values():
+        if "in_education" in table.column_names:
+            learning.update(table.filter(pc.equal(table["in_education"], True))["unit"].to_pylist())
+        if "school_year" in table.column_names:
+            now = pc.equal(pc.cast(table["school_year"], pa.string()), period)
+            learning.update(table.filter(now)["unit"].to_pylist())
     working = set(work.loc[work["quarter"] == f"{period}Q4", "unit"])
     proxy = ~units["unit"].isin(learning) & ~units["unit"].isin(working)
     cells = units.assign(neet=proxy).groupby(keys)["neet"].agg(["size", "mean"]).reset_index()
     merged = cells.merge(truth, on=keys, how="left")
     return {
-        "note": "a proxy: education as child benefit knows it, work as social security knows it",
+        "note": "a proxy: education as payers and schools know it, work as social security does",
         "overall": round(float(proxy.mean()), 4),
         "overall_truth": round(float(truth["neet"].sum() / truth["persons"].sum()), 4),
         "cells": [

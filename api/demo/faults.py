@@ -36,6 +36,14 @@ RATES: Final = {
 }
 """Share of rows that each fault strikes."""
 
+OF_ENTERPRISES: Final = {
+    "missing number": 0.02,
+    "wrong check digit": 0.03,
+    "number of another": 0.005,
+    "name typo": 0.015,
+}
+"""The same for the employer of a row."""
+
 _OF_THE_FILE: Final = 0.6
 _TWIN_MIXED_UP: Final = 0.05  # how often a twin is given the other's number
 _STILL_BIS: Final = 0.5  # sources that go on with the bis number of somebody who turned national
@@ -59,6 +67,15 @@ class Identities:
     house: Texts
     own_number: Flags
     name_agrees: Flags
+
+
+@dataclass(frozen=True)
+class Employers:
+    """Employers as written, a row each; `number` is 0 where missing."""
+
+    number: Integers
+    name: Texts
+    own_number: Flags
 
 
 @dataclass(frozen=True)
@@ -173,6 +190,28 @@ class Clerk:
                 if other != day and other.year < self._year - 10:
                     found.append(other)
         return found[how % len(found)]
+
+
+def enterprises(population: Population, employer: Integers, year: int) -> Employers:
+    """These employers as their quarterly declarations name them."""
+    rng = np.random.default_rng((population.seed, 3, year))
+    known = population.enterprises
+
+    def struck(fault: str) -> Struck:
+        rows = np.flatnonzero(rng.random(len(employer)) < OF_ENTERPRISES[fault])
+        return Struck(rows, rng.integers(2**40, size=len(rows)))
+
+    number, name = known.number[employer], known.name[employer]
+    another = struck("number of another")
+    number[another.rows] = known.number[another.how % len(known.number)]
+    _apply(
+        lambda value, _: value // 100 * 100 + (value % 100 + 1) % 100,
+        number,
+        struck("wrong check digit"),
+    )
+    number[struck("missing number").rows] = 0
+    _apply(typo, name, struck("name typo"))
+    return Employers(number, name, number == known.number[employer])
 
 
 def duplicates(rng: np.random.Generator, rows: int) -> tuple[Integers, Integers]:

@@ -81,6 +81,21 @@ _FRENCH: Final = (
 )
 
 
+TRADES: Final = {
+    "V": ("Bakkerij", "Bouwwerken", "Garage", "Transport", "Slagerij", "Schrijnwerkerij",
+          "Drukkerij", "Tuinen", "Verzekeringen", "Kapsalon", "Restaurant", "Schoonmaak",
+          "Uitzendbureau", "Metaal", "Elektro", "Apotheek", "Meubelen", "Logistiek"),
+    "W": ("Boulangerie", "Constructions", "Garage", "Transports", "Boucherie", "Menuiserie",
+          "Imprimerie", "Jardins", "Assurances", "Coiffure", "Restaurant", "Nettoyage",
+          "Intérim", "Métal", "Électricité", "Pharmacie", "Meubles", "Logistique"),
+    "B": ("Brasserie", "Consulting", "Garage", "Transport", "Traiteur", "Immo", "Studio", "Voyages",
+          "Assurances", "Coiffure", "Restaurant", "Cleaning", "Interim", "Horeca", "Electro",
+          "Pharmacie", "Conseil", "Services"),
+}  # fmt: skip
+"""What enterprises do, as their names say it, by region."""
+LEGAL_FORMS: Final = {"V": ("BV", "NV", "CV"), "W": ("SRL", "SA", "SC"), "B": ("SRL", "SA", "BV")}
+
+
 def pick(rng: np.random.Generator, weights: Weights, size: int) -> Integers:
     """Positions, drawn with these weights."""
     cumulative = np.cumsum(weights)

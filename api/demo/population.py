@@ -20,11 +20,16 @@ Days = npt.NDArray[np.datetime64]
 Flags = npt.NDArray[np.bool_]
 
 PERIODS: Final = ("2024", "2025")
+YEARS: Final = (2023, 2024, 2025)
+"""The years there is something to tell of: those of the waves and the one before."""
 BREAKS: Final = (15, 20, 25, 30)
 QUARTERS: Final = 4
+PAYERS: Final = (0.5, 0.3, 0.2)
+"""The child-benefit payers' shares of the families."""
 
 _FIRST_BIRTH: Final = np.datetime64("1995-01-01")
 _WINDOW: Final = int((np.datetime64("2011-01-01") - _FIRST_BIRTH).astype(int))
+_LEAD: Final = 3 * 1700  # days between an eldest and a fourth child at most
 _COHORTS: Final = 16
 _FAMILY_SIZES: Final = (0.60, 0.30, 0.08, 0.02)
 _TWIN: Final = 0.044  # of later-born siblings; makes some 3% of the young twins
@@ -32,8 +37,16 @@ _FATHER_UNKNOWN: Final = 0.04
 _MOTHER_UNKNOWN: Final = 0.005
 _FATHER_ELSEWHERE: Final = 0.25
 _MOVES: Final = 0.03
+_CHANGES_PAYER: Final = 0.06  # families in a year
+_SECOND_JOB: Final = 0.11
 _BIS: Final = {"young": 0.01, "parent": 0.04}
 _TURNED: Final = 0.01
+
+SECTIONS: Final = {
+    "A": 0.02, "C": 0.12, "F": 0.13, "G": 0.26, "H": 0.06, "I": 0.15, "J": 0.05, "M": 0.06,
+    "N": 0.08, "Q": 0.07,
+}  # fmt: skip
+"""Sections of the activity nomenclature in which the young find work, and how often."""
 
 # Share in education at ages 15 to 29 (and 14, 30 at the edges), and in work once out of it.
 _IN_EDUCATION: Final = np.interp(
@@ -50,11 +63,21 @@ _OUT_OF_WORK_BY_REGION: Final = np.array([0.8, 1.3, 1.5])
 
 @dataclass(frozen=True)
 class Homes:
-    """Addresses; people hold positions here."""
+    """Addresses; people and enterprises hold positions here."""
 
     place: Integers
     street: Texts
     house: Texts
+
+
+@dataclass(frozen=True)
+class Enterprises:
+    """Employers as columns: number, name, seat (a position in homes) and section of activity."""
+
+    number: Integers
+    name: Texts
+    home: Integers
+    section: Texts
 
 
 @dataclass(frozen=True)
@@ -63,8 +86,9 @@ class Population:
 
     `number` is the national (or bis) number, `former` the bis number of those who turned national
     in the year `turned`, 0 for others; `mother` and `father` (young only) are -1 when unknown.
-    `home` and the other yearly columns are keyed by year; 2023 stands for "before". Work is a young
-    × quarter matrix of enterprise positions, -1 for none, and gross wages in cents.
+    `home` and the other yearly columns are keyed by year; 2023 stands for "before". `payer` is the
+    child-benefit payer of each young person's family, a position in PAYERS. Work is a young ×
+    quarter matrix of enterprise positions, -1 for none, and gross wages in cents.
     """
 
     seed: int
@@ -85,7 +109,9 @@ class Population:
     employer: dict[int, Integers]
     second_employer: dict[int, Integers]
     wage: dict[int, Integers]
-    enterprises: Integers
+    payer: dict[int, Integers]
+    speaks_french: Flags
+    enterprises: Enterprises
 
     def ages(self, year: int) -> Integers:
         """Completed years of the young on 31 December."""
@@ -144,13 +170,15 @@ def population(persons: int, seed: int) -> Population:
     ]
     first, last = _names(rng, young, family, female, region)
     number, former, turned = _numbers(rng, births, female, young)
-    in_education, work = _careers(rng, births[:young], region[:young], max(3, persons // 12))
+    enterprises = _enterprises(rng, homes, max(3, persons // 12))
+    in_education, work = _careers(rng, births[:young], region[:young], len(enterprises.number))
     ages = 2024 - birth.astype("datetime64[Y]").astype(np.int64) - 1970
     home = _homes(rng, homes, family, family_place, ages, in_education[2024])
     mother = np.where(rng.random(families) < _MOTHER_UNKNOWN, -1, young + np.arange(families))
     father = np.where(
         rng.random(families) < _FATHER_UNKNOWN, -1, young + families + np.arange(families)
     )
+    french = rng.random(families)
     return Population(
         seed=seed,
         young=young,
@@ -167,23 +195,32 @@ def population(persons: int, seed: int) -> Population:
         homes=homes.built(),
         home=home,
         in_education=in_education,
+        payer=_payers(rng, family),
+        speaks_french=(region[:young] == 1) | ((region[:young] == 2) & (french < 0.75)[family]),
+        enterprises=enterprises,
         **work,
     )
 
 
 def _siblings(rng: np.random.Generator, young: int) -> tuple[Integers, Days]:
-    """Family and date of birth of each young person; siblings are neighbours, eldest first."""
-    sizes = rng.choice([1, 2, 3, 4], size=young, p=_FAMILY_SIZES)
-    family = np.repeat(np.arange(young), sizes)[:young]
+    """Family and date of birth of each young person; siblings are neighbours, eldest first.
+
+    Families begin long before the window, and brothers and sisters born outside of it are left
+    out: so as many are born in its first year as in its last.
+    """
+    size = 3 * young + 64
+    family = np.repeat(np.arange(size), rng.choice([1, 2, 3, 4], size=size, p=_FAMILY_SIZES))
+    family = family[:size]
     later = np.concatenate([[False], family[1:] == family[:-1]])
-    gap = 300 + rng.gamma(2.5, 320, young).clip(0, 1400).astype(np.int64)
-    gap[rng.random(young) < _TWIN] = 0
+    gap = 300 + rng.gamma(2.5, 320, size).clip(0, 1400).astype(np.int64)
+    gap[rng.random(size) < _TWIN] = 0
     total = np.cumsum(np.where(later, gap, 0))
-    starts = np.flatnonzero(~later)
-    since_eldest = total - total[starts][family]
-    span = np.maximum.reduceat(since_eldest, starts)
-    eldest = (rng.random(len(starts)) * (_WINDOW - span)).astype(np.int64)
-    return family, _FIRST_BIRTH + eldest[family] + since_eldest
+    since_eldest = total - total[np.flatnonzero(~later)][family]
+    eldest = (rng.random(family[-1] + 1) * (_WINDOW + _LEAD)).astype(np.int64) - _LEAD
+    day = eldest[family] + since_eldest
+    inside = np.flatnonzero((day >= 0) & (day < _WINDOW))[:young]
+    _, family = np.unique(family[inside], return_inverse=True)
+    return family.astype(np.int64), _FIRST_BIRTH + day[inside]
 
 
 def _parents(
@@ -298,6 +335,39 @@ def enterprise_numbers(rng: np.random.Generator, size: int) -> Integers:
     return body * 100 + 97 - body % 97
 
 
+def _enterprises(rng: np.random.Generator, homes: "_HomeBuilder", size: int) -> Enterprises:
+    """Employers with a seat where people live, most of them called after a family."""
+    home = homes.at(homes.places(size))
+    region = names.places().region[homes.place_of(home)]
+    name = np.empty(size, dtype=object)
+    for position, code in enumerate(names.REGIONS):
+        there = np.flatnonzero(region == position)
+        family = names.surnames(code)
+        trades, forms = names.TRADES[code], names.LEGAL_FORMS[code]
+        name[there] = (
+            names.texts(trades)[rng.integers(len(trades), size=len(there))]
+            + " "
+            + family.texts[family.pick(rng, len(there))]
+            + " "
+            + names.texts(forms)[rng.integers(len(forms), size=len(there))]
+        )
+    section = names.texts(SECTIONS)[names.pick(rng, np.array([*SECTIONS.values()]), size)]
+    return Enterprises(enterprise_numbers(rng, size), name, home, section)
+
+
+def _payers(rng: np.random.Generator, family: Integers) -> dict[int, Integers]:
+    """The payer of each family's children at the end of each year; a few families change."""
+    families = int(family[-1]) + 1
+    shares = np.array(PAYERS)
+    payer = names.pick(rng, shares, families)
+    found = {}
+    for year in YEARS:
+        found[year] = payer[family]
+        other = (payer + rng.integers(1, len(PAYERS), families)) % len(PAYERS)
+        payer = np.where(rng.random(families) < _CHANGES_PAYER, other, payer)
+    return found
+
+
 class _HomeBuilder:
     """Draws addresses, in the proportions in which people live in places."""
 
@@ -309,6 +379,10 @@ class _HomeBuilder:
     def places(self, size: int) -> Integers:
         residents = names.places().residents
         return names.pick(self._rng, residents, size)
+
+    def place_of(self, home: Integers) -> Integers:
+        """The places of homes drawn so far."""
+        return np.concatenate([part.place for part in self._parts])[home]
 
     def at(self, place: Integers) -> Integers:
         """A new home in each of these places."""
@@ -391,21 +465,14 @@ def _careers(
 ) -> tuple[dict[int, Flags], dict[str, Any]]:
     """Studies at the end of each year; employers and wages in each quarter."""
     young = len(birth)
-    years = [int(period) for period in PERIODS]
     born = birth.astype("datetime64[Y]").astype(np.int64) + 1970
     studious, lucky, able = rng.random(young), rng.normal(size=young), rng.normal(size=young)
-    regular, spare = _employers(rng, young, enterprises, len(years) * QUARTERS)
-    in_education: dict[int, Flags] = {}
-    work: dict[str, Any] = {
-        "employer": {},
-        "second_employer": {},
-        "wage": {},
-        "enterprises": enterprise_numbers(rng, enterprises),
-    }
+    regular, spare = _employers(rng, young, enterprises, len(PERIODS) * QUARTERS)
+    in_education = {year: studious < _IN_EDUCATION[year - born] for year in YEARS}
+    work: dict[str, Any] = {"employer": {}, "second_employer": {}, "wage": {}}
     shock = rng.normal(size=young)
-    for position, year in enumerate(years):
+    for position, year in enumerate(YEARS[1:]):
         age = year - born
-        in_education[year] = studious < _IN_EDUCATION[age]
         out = (1 - _IN_WORK[age]) * _OUT_OF_WORK_BY_REGION[region]
         bound = _quantile(np.where(in_education[year], _STUDENT_JOB[age], 1 - out))
         employed = np.empty((young, QUARTERS), np.bool_)
@@ -435,7 +502,9 @@ def _employers(
     later = np.arange(quarters) >= change[:, None]
     first, then = (names.pick(rng, size, young)[:, None] for _ in range(2))
     second = np.broadcast_to(names.pick(rng, size, young)[:, None], (young, quarters))
-    return np.where(later, then, first), np.where(rng.random((young, quarters)) < 0.04, second, -1)
+    return np.where(later, then, first), np.where(
+        rng.random((young, quarters)) < _SECOND_JOB, second, -1
+    )
 
 
 def _wages(

@@ -1,9 +1,9 @@
 """The main job, told from beginning to end over real HTTP, real encryption and a real database.
 
-Young people neither in work nor in education: three holders deliver, a researcher gets one tested
-file; a second project gets the same people under other pseudonyms; a year passes, the root key is
-rotated, a second wave lines up with the first; a new holder joins. On the way everything is tried
-that must be refused.
+Young people neither in work nor in education: six holders deliver, a researcher gets one tested
+file; a second project gets the same people under other pseudonyms, a third their employers; a year
+passes, the root key is rotated, a second wave lines up with the first; a seventh holder joins. On
+the way everything is tried that must be refused.
 """
 
 import base64
@@ -32,7 +32,15 @@ from api.demo import evaluate, examples
 from api.demo.cast import ADMINISTRATORS, ORGANISATIONS, PEOPLE, Cast
 from api.demo.evaluate import Package, Search
 from api.demo.examples import YEAR, K
-from api.demo.extracts import ExtractFile, declarations, extracts, names_numbers_addresses
+from api.demo.extracts import (
+    CONVERSIONS,
+    NEWCOMER,
+    PAYERS,
+    ExtractFile,
+    declarations,
+    extracts,
+    names_numbers_addresses,
+)
 from api.demo.population import PERIODS, Population, population
 from api.operations.linkage import admissions
 from api.service import Service
@@ -42,6 +50,10 @@ from policies.classifications import Level
 
 AREAS: tuple[tuple[int, Level], ...] = ((5000, "arrondissement"), (2000, "province"), (0, "region"))
 """How finely places are told apart, by how many young people there are to hide among."""
+SEATS: tuple[tuple[int, list[str]], ...] = (
+    (20_000, ["section", "province"]), (0, ["section"]),
+)  # fmt: skip
+"""The same for their employers: what an intruder is taken to know about an enterprise."""
 
 
 class Story:
@@ -50,12 +62,15 @@ class Story:
     def __init__(self, persons: int, seed: int, folder: Path, console: Console) -> None:
         self.persons, self.seed, self.folder = persons, seed, folder
         self.area = next(level for enough, level in AREAS if persons >= enough)
+        self.employer_keys = next(keys for enough, keys in SEATS if persons >= enough)
+        self.datasets, self.universe = examples.DATASETS, examples.UNIVERSE
         self.console = console
         self.report: dict[str, Any] = {"persons": persons, "seed": seed}
         self.refusals: list[dict[str, Any]] = []
         self.seconds: dict[str, float] = {}
         self.truths: dict[tuple[str, str], ExtractFile] = {}
         self.rows = 0
+        self.sources: dict[str, dict[str, int]] = {}
         self.receipts: list[dict[str, Any]] = []
 
     # -- telling ----------------------------------------------------------------------------------
@@ -95,17 +110,18 @@ class Story:
         with Cast(self.folder) as cast:
             with self.chapter("founding", "A service is founded, people are enrolled"):
                 self._found(cast)
-            with self.chapter("first_deliveries", "Three holders deliver 2024"):
+            with self.chapter("first_deliveries", "Six holders deliver 2024"):
                 self.declare(cast)
                 self._refuse_strangers(cast)
-                self.deliver(cast, "2024", ("child-benefit", "employment-service",
-                                                     "social-security", "conversions"))  # fmt: skip
+                self.deliver(cast, "2024", (*self.datasets, CONVERSIONS))
             with self.chapter("permit", "A researcher applies, two people decide"):
                 first_permit = self._permit(cast)
             with self.chapter("first_release", "The first release"):
                 first = self._first_release(cast, first_permit)
             with self.chapter("second_project", "A second project about the same people"):
                 other, other_release = self._second_project(cast)
+            with self.chapter("employers", "A third project, about their employers"):
+                employers = self._employers(cast)
             cast.stop()
             cast.start(days=YEAR)
             with self.chapter("year", "A year passes; the second wave comes, the root key changes"):
@@ -119,9 +135,11 @@ class Story:
             with self.chapter("third_wave", "A new holder joins the running project"):
                 third, last_permit = self._third_wave(cast)
             with self.chapter("evaluation", "What came of it, held against the truth"):
-                packages = {"2024": first, "2025": second, "2025 with education": third}
-                self._evaluate(cast, people, last_permit, packages, other)
+                packages = {"2024": first, "2025": second, "2025 with the seventh": third}
+                others = {"other project": other, "employers": employers}
+                self._evaluate(cast, people, last_permit, packages, others)
                 self._verify_ledger(cast)
+            self.report["memory_mb"] = cast.memory()
             cast.stop()
         self.seconds["total"] = round(time.perf_counter() - begun, 2)
         self._finish()
@@ -162,7 +180,7 @@ class Story:
 
     def declare(self, cast: Cast) -> None:
         for declared in declarations().values():
-            if declared.id != "education":
+            if declared.id != NEWCOMER:
                 cast[f"holder-{declared.holder}"].post("/datasets", declared.to_mapping())
 
     def _refuse_strangers(self, cast: Cast) -> None:
@@ -215,6 +233,7 @@ class Story:
             if delivery["state"] != "accepted":
                 raise RuntimeError(f"the delivery of {name} was {delivery['state']}")
             self.rows += delivery["rows"]
+            self.sources.setdefault(name, {})[period] = delivery["rows"]
             self.receipts.append(delivery["receipt"])
             table.add_row(
                 name, str(delivery["rows"]), delivery["state"],
@@ -230,7 +249,9 @@ class Story:
         """The request of a project: what it asks for and why."""
         today = cast.clock.now().date()
         recipient = cast.recipient(researcher)
-        document = examples.application(project, researcher, recipient, today, self.area)
+        document = examples.application(
+            project, researcher, recipient, today, self.area, self.datasets, self.universe
+        )
         return {**document, **changes}
 
     def apply(self, cast: Cast, researcher: str, document: dict[str, Any]) -> dict[str, Any]:
@@ -265,8 +286,9 @@ class Story:
     def _permit(self, cast: Cast) -> str:
         document = self.application(cast, "neet", "researcher-1")
         exact = json.loads(json.dumps(document))
-        for dataset in exact["datasets"][:2]:
-            dataset["variables"][0]["rule"][0]["age_class"]["breaks"] = list(range(15, 31))
+        for dataset in exact["datasets"]:
+            if dataset["id"] in self.universe:
+                dataset["variables"][0]["rule"][0]["age_class"]["breaks"] = list(range(15, 31))
         self.refused(
             "asking for age in single years, finer than the minimum",
             lambda: self.apply(cast, "researcher-1", exact),
@@ -346,11 +368,25 @@ class Story:
         self._show(release)
         return self.download(cast, release["id"], "researcher-2"), str(release["id"])
 
+    def _employers(self, cast: Cast) -> Package:
+        """Enterprises are units as people are: pseudonyms of their own, three alike at least."""
+        recipient, today = cast.recipient("researcher-2"), cast.clock.now().date()
+        document = examples.enterprises(
+            "first-employers", "researcher-2", recipient, today, self.employer_keys
+        )
+        release = self.build(cast, self.granted(cast, "researcher-2", document), "2024")
+        if release["state"] != "built":
+            raise RuntimeError(f"the employers' release was refused: {release['refusal']}")
+        self.clear(cast, release)
+        self._show(release)
+        return self.download(cast, release["id"], "researcher-2")
+
     def _second_wave(self, cast: Cast) -> None:
-        self.deliver(cast, "2025", ("child-benefit", "employment-service"))
+        half = len(self.datasets) // 2
+        self.deliver(cast, "2025", self.datasets[:half])
         rotated = cast[ADMINISTRATORS[0]].post("/vault/root")
         self.say(f"  The root key is at version {rotated['root_version']} now; nothing stopped.")
-        self.deliver(cast, "2025", ("social-security", "conversions"))
+        self.deliver(cast, "2025", (*self.datasets[half:], CONVERSIONS))
 
     def _second_release(
         self, cast: Cast, people: Population, first: Package, permit: str
@@ -405,18 +441,12 @@ class Story:
         ]
 
     def _third_wave(self, cast: Cast) -> tuple[Package, str]:
-        declared = declarations()["education"]
+        declared = declarations()[NEWCOMER]
         cast[f"holder-{declared.holder}"].post("/datasets", declared.to_mapping())
-        self.deliver(cast, "2025", ("education",))
+        self.deliver(cast, "2025", (NEWCOMER,))
         document = self.application(cast, "neet", "researcher-1")
-        document["title"] += ", with enrolments"
-        document["datasets"].append(
-            {
-                "id": "education",
-                "periods": ["2025"],
-                "variables": [{"name": "niveau", "as": "level", "rule": [{"keep": {}}]}],
-            }
-        )
+        document["title"] += ", with enrolments in French-speaking schools"
+        document["datasets"].append(examples.newcomer())
         permit = self.granted(cast, "researcher-1", document)
         release = self.build(cast, permit, "2025")
         if release["state"] != "built":
@@ -433,7 +463,7 @@ class Story:
         people: Population,
         permit: str,
         packages: dict[str, Package],
-        other: Package,
+        others: dict[str, Package],
     ) -> None:
         service = Service.open(cast.settings, cast.clock)
         rows = evaluate.who_is_who(service, "neet", permit, self.truths, cast.clock.now())
@@ -441,17 +471,26 @@ class Story:
         links["review"] = self._reviews(service)
         first, second = packages["2024"], packages["2025"]
         pseudonyms = evaluate.judge_stability(rows, first, second, PERIODS)
-        pseudonyms["shared_between_projects"] = len(first.pseudonyms() & other.pseudonyms())
+        spoken = first.pseudonyms()
+        pseudonyms["shared_between_projects"] = sum(
+            len(spoken & other.pseudonyms()) for other in others.values()
+        )
         disclosure = {"k": K, **evaluate.judge_disclosure(packages, self.keys)}
+        employers = evaluate.judge_disclosure({"2024": others["employers"]}, self.employer_keys)
         everything = {
             f"{wave}/{path}": data
-            for wave, package in {**packages, "other project": other}.items()
+            for wave, package in {**packages, **others}.items()
             for path, data in package.data_files.items()
         }
         texts = names_numbers_addresses(people)
         search = Search(texts)
         self.report |= {
             "links": links,
+            "moved_between_payers": evaluate.judge_movers(rows, PAYERS),
+            "enterprises": {
+                **evaluate.judge_enterprises(rows),
+                "disclosure": {"k": examples.K_ENTERPRISES, **employers},
+            },
             "pseudonyms": pseudonyms,
             "disclosure": disclosure,
             "identifiers_found_in_release": search.count(everything),
@@ -514,6 +553,8 @@ class Story:
         self.report |= {
             "refusals": self.refusals,
             "seconds": self.seconds,
+            "holders": len({declarations()[name].holder for name in self.sources}),
+            "sources": self.sources,
             "rows": self.rows,
             "rows_per_second": round(self.rows / self.seconds["total"], 1),
             "peak_rss_mb": round(max(used) / 1024, 1),

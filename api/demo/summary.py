@@ -10,6 +10,7 @@ from rich.table import Table
 def show(report: dict[str, Any], folder: Path, console: Console) -> None:
     """Print the figures that matter, and say where all of them are."""
     links, pseudonyms = report["links"], report["pseudonyms"]
+    employers, movers = report["enterprises"], report["moved_between_payers"]
     disclosure, fuzzy = report["disclosure"], links["fuzzy"]
     table = Table(title="What came out", box=None, show_header=False, title_justify="left")
     table.add_column()
@@ -19,10 +20,18 @@ def show(report: dict[str, Any], folder: Path, console: Console) -> None:
         ("fuzzy precision", f"{fuzzy['precision']:.4f}"),
         ("fuzzy recall", f"{fuzzy['recall']:.4f}"),
         ("pairs left for review", links["review"]),
+        ("employers, precision", f"{employers['precision']:.4f}"),
+        ("employers, recall", f"{employers['recall']:.4f}"),
+        ("children at two payers in one year", movers["in_one_year"]["children"]),
+        ("… of them seen as one", f"{movers['in_one_year']['one_pseudonym']:.4f}"),
         ("pseudonyms stable across waves", f"{pseudonyms['stable_across_waves']:.4f}"),
         ("… over everybody, faults and all", f"{pseudonyms['stable_all']:.4f}"),
         ("pseudonyms shared between projects", pseudonyms["shared_between_projects"]),
         (f"smallest cell (k = {disclosure['k']})", disclosure["smallest_cell"]),
+        (
+            f"smallest cell of employers (k = {employers['disclosure']['k']})",
+            employers["disclosure"]["smallest_cell"],
+        ),
         ("units with a suppressed value, at most", f"{disclosure['suppressed_share']:.1%}"),
         ("identifiers found in the releases", report["identifiers_found_in_release"]),
         ("planted ones found (of 3)", report["planted_found"]),

@@ -31,6 +31,8 @@ class House(Cast):
         super().__init__(folder)
         self.story = Story(persons, seed, folder, Console(quiet=True))
         self.story.area = "arrondissement"  # tests coarsen it further themselves
+        self.story.datasets = ("child-benefit", "employment-service", "social-security")
+        self.story.universe = ("child-benefit", "employment-service")
         self.people = population(persons, seed)
         for period in ("2024", "2025"):
             for name, file in extracts(self.people, period).items():
