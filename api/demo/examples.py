@@ -113,7 +113,7 @@ _WORK = [
 def _asked(name: str, keys: list[dict[str, Any]]) -> dict[str, Any]:
     """What is asked of one dataset: the keys, and what else leaves, coarsened."""
     references = ["self"]
-    keep = [{"keep": {}}]
+    keep: list[dict[str, Any]] = [{"keep": {}}]
     if name in EDUCATION:
         others = [{"name": EDUCATION[name], "as": "in_education", "rule": keep}]
         references += ["mother", "father"]

@@ -150,12 +150,19 @@ class Clerk:
         own = np.where(still, population.former, own)
         number = own[people]
         relative, twin = relatives(population)
-        rates = np.where(twin, _TWIN_MIXED_UP, RATES["number of another"])
-        mixed = self.chance("number of another", people, rates)
+        mixed = self.chance("number of another", people, self._mixed_up(twin))
         number[mixed.rows] = own[relative[people[mixed.rows], mixed.how % 2]]
         _apply(_with_wrong_digit, number, self.chance("wrong check digit", people))
         number[self.chance("missing number", people).rows] = 0
         return number, number == own[people]
+
+    def _mixed_up(self, twin: Flags) -> Any:
+        """How often each is given another's number: twins often, all the young as often as said."""
+        rate, young = RATES["number of another"], self._population.young
+        twins = twin[:young].mean()
+        rates = np.full(self._everybody, rate)
+        rates[:young] = max(0.0, (rate - twins * _TWIN_MIXED_UP) / (1 - twins))
+        return np.where(twin, _TWIN_MIXED_UP, rates)
 
     def _homes(self, people: Integers) -> Integers:
         now, before = (self._population.home[year] for year in (self._year, self._year - 1))

@@ -27,7 +27,7 @@ REGIONS = [{"geography": {"level": "region", "situation": 2025}}]
 class House(Cast):
     """The demo's people around a service that runs in threads of this process."""
 
-    def __init__(self, folder: Path, persons: int = 600, seed: int = 5) -> None:
+    def __init__(self, folder: Path, persons: int = 1_200, seed: int = 5) -> None:
         super().__init__(folder)
         self.story = Story(persons, seed, folder, Console(quiet=True))
         self.story.area = "arrondissement"  # tests coarsen it further themselves

@@ -1,37 +1,42 @@
 """The demo's extracts: readable, faulty in the planted way; the truth lines up with the rows."""
 
-import csv
 import io
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 import pytest
 from rapidfuzz.distance import Levenshtein
+from stdnum.be import vat
 
 from api.demo import faults
-from api.demo.extracts import ExtractFile, declarations, extracts, names_numbers_addresses
+from api.demo.examples import UNIVERSE
+from api.demo.extracts import (
+    AGENCIES,
+    AT_60000,
+    CONVERSIONS,
+    PAYERS,
+    ExtractFile,
+    declarations,
+    extracts,
+    names_numbers_addresses,
+)
 from api.demo.population import PERIODS, Population, population
 from linkage.extracts import check
 from linkage.standardise import national_numbers
 from tests.linkage.helpers import halves
 
 PERSONS = 6_000
+Whole = tuple[Population, dict[str, dict[str, ExtractFile]]]
 NUMBER_COLUMNS = {
-    ("child-benefit", "self"): "insz",
-    ("child-benefit", "mother"): "moeder_insz",
-    ("child-benefit", "father"): "vader_insz",
-    ("employment-service", "self"): "rijksregisternummer",
-    ("social-security", "self"): "niss",
-    ("education", "self"): "insz",
-}
-FIRST_NAME_COLUMNS = {
-    "child-benefit": "voornaam",
-    "employment-service": "voornaam",
-    "social-security": "prenom",
-    "education": "voornamen",
+    (dataset.id, reference.name): reference.columns["national_number"]
+    for dataset in declarations().values()
+    for reference in dataset.references
+    if reference.unit_type == "person"
 }
 
 
@@ -46,16 +51,29 @@ def sent(people: Population) -> dict[str, dict[str, ExtractFile]]:
 
 
 @pytest.fixture(scope="module")
+def whole() -> Whole:
+    """The population of the real case and everything that is sent about it."""
+    people = population(60_000, seed=2026)
+    return people, {period: extracts(people, period) for period in PERIODS}
+
+
+def read(file: ExtractFile) -> pd.DataFrame:
+    """A file's rows as texts, by pandas; the first row has index 0."""
+    encoding = "cp1252" if file.dataset.id in ("education", PAYERS[2]) else "utf-8-sig"
+    text = file.content.decode(encoding)
+    delimiter = max(";,|\t", key=text.partition("\n")[0].count)
+    return pd.read_csv(io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False)
+
+
+@pytest.fixture(scope="module")
 def rows(sent: dict[str, dict[str, ExtractFile]]) -> Callable[[str, str], list[dict[str, str]]]:
-    """The rows of a file, read by Python's csv module."""
+    """The rows of a file."""
 
-    def read(period: str, dataset: str) -> list[dict[str, str]]:
-        encoding = "cp1252" if dataset == "education" else "utf-8-sig"
-        delimiter = {"employment-service": ",", "conversions": ",", "education": "|"}
-        text = sent[period][dataset].content.decode(encoding)
-        return list(csv.DictReader(io.StringIO(text), delimiter=delimiter.get(dataset, ";")))
+    def rows_of(period: str, dataset: str) -> list[dict[str, str]]:
+        found: list[dict[str, str]] = read(sent[period][dataset]).to_dict("records")
+        return found
 
-    return read
+    return rows_of
 
 
 def test_the_same_seed_gives_the_same_files(people: Population) -> None:
@@ -71,16 +89,28 @@ def test_an_unknown_period_is_refused(people: Population) -> None:
 
 
 def test_datasets_by_period(sent: dict[str, dict[str, ExtractFile]]) -> None:
-    """The new holder joins in the later wave."""
-    assert set(sent["2025"]) - set(sent["2024"]) == {"education"}
+    """Seven holders send seven extracts; the last joins in the later wave, one keeps the list."""
+    assert set(sent["2025"]) - set(sent["2024"]) == {"education-fr"}
     assert set(sent["2025"]) == set(declarations())
-    assert {d.holder for d in declarations().values()} == {
-        "groeipakket",
-        "vdab",
-        "rsz",
-        "onderwijs",
-        "ksz",
-    }
+    extracts_alone = [d for d in declarations().values() if d.kind == "extract"]
+    assert len(extracts_alone) == len({d.holder for d in extracts_alone}) == 7
+    assert declarations()[CONVERSIONS].holder == declarations()["social-security"].holder
+
+
+def test_sizes_at_60000_persons(whole: Whole) -> None:
+    """The real case's sizes, from the generator alone; a year's rows within 3% of them."""
+    people, files = whole
+    for period in PERIODS:
+        assert abs(len(people.present(int(period))) - 60_000) < 600
+        counted: Counter[str] = Counter()
+        for name, file in files[period].items():
+            kind = next((kind for kind in AT_60000 if name.startswith(kind)), name)
+            counted[kind] += file.content.count(b"\n") - 1
+        if period == PERIODS[0]:
+            del counted["education"]  # one of the two agencies isn't there yet
+        del counted[CONVERSIONS]
+        for kind, rows in counted.items():
+            assert abs(rows / AT_60000[kind] - 1) < 0.03, (period, kind, rows)
 
 
 def test_declarations_speak_four_languages() -> None:
@@ -110,7 +140,7 @@ def test_formats_differ_between_holders(sent: dict[str, dict[str, ExtractFile]])
         name: check(io.BytesIO(file.content), file.dataset).format
         for name, file in sent["2025"].items()
     }
-    assert {format_.delimiter for format_ in found.values()} == {";", ",", "|"}
+    assert {format_.delimiter for format_ in found.values()} == {";", ",", "|", "\t"}
     assert {format_.encoding for format_ in found.values()} == {"utf-8", "utf-8-sig", "cp1252"}
     assert found["child-benefit"].decimal == ","
     assert found["social-security"].decimal == "."
@@ -121,7 +151,7 @@ def test_the_universe_covers_nearly_everybody(
     people: Population, sent: dict[str, dict[str, ExtractFile]], period: str
 ) -> None:
     seen: set[int] = set()
-    for name in ("child-benefit", "employment-service"):
+    for name in UNIVERSE:
         seen.update(_truth(sent[period][name], "self")["person"])
     present = set(people.present(int(period)).tolist())
     assert seen <= present
@@ -146,7 +176,7 @@ def _digits(text: str) -> int:
         (period, *column)
         for column in NUMBER_COLUMNS
         for period in PERIODS
-        if (period, column[0]) != ("2024", "education")
+        if (period, column[0]) != ("2024", "education-fr")
     ],
 )
 def test_truth_lines_up_with_rows(
@@ -160,8 +190,8 @@ def test_truth_lines_up_with_rows(
     """`own_number` and `name_agrees` say what stands in the row."""
     truth = _truth(sent[period][name], reference)
     written = rows(period, name)
-    first = {"mother": "moeder_voornaam", "father": "vader_voornaam"}
-    name_column = first.get(reference, FIRST_NAME_COLUMNS[name])
+    declared = next(r for r in declarations()[name].references if r.name == reference)
+    name_column = declared.columns["first_name"]
     for record, person, own, agrees in zip(
         truth["record"], truth["person"], truth["own_number"], truth["name_agrees"], strict=True
     ):
@@ -189,51 +219,105 @@ def test_absent_parents_leave_no_truth_and_no_text(
         assert not any(text for key, text in row.items() if key.startswith("vader_"))
 
 
-def test_faults_strike_as_often_as_said(
-    people: Population,
-    sent: dict[str, dict[str, ExtractFile]],
-    rows: Callable[[str, str], list[dict[str, str]]],
-) -> None:
-    """Each planted kind, counted over the persons of the largest single-row files."""
-    counted: Counter[str] = Counter()
-    total = 0
-    for period, name in (
-        ("2024", "child-benefit"),
-        ("2025", "child-benefit"),
-        ("2025", "education"),
-    ):
-        written, truth = rows(period, name), _truth(sent[period][name], "self")
-        last_name = "naam" if name == "child-benefit" else "familienaam"
-        total += len(written)
-        for record, person in zip(truth["record"], truth["person"], strict=True):
-            row = written[record - 1]
-            told = (_fold(row[FIRST_NAME_COLUMNS[name]]), _fold(row[last_name]))
-            real = (_fold(people.first_name[person]), _fold(people.last_name[person]))
-            counted["swapped"] += told == real[::-1]
-            counted["first name"] += told[0] != real[0] and told[1] == real[1]
-            counted["last name"] += told[0] == real[0] and told[1] != real[1]
-            day, month, year = row["geboortedatum"].split("/")
-            born = people.birth[person].astype(object)
-            if (int(day), int(month), int(year)) != (born.day, born.month, born.year):
-                turned = (int(day), int(month)) == (born.month, born.day)
-                counted["date turned" if turned else "date digit"] += 1
-            number = row["insz"]
-            counted["missing"] += number == ""
-            if number and _digits(number) not in (people.number[person], people.former[person]):
-                valid = national_numbers(pa.array([number])).null_count == 0
-                counted["number of another" if valid else "wrong check digit"] += 1
-    expected = {
-        "missing": faults.RATES["missing number"],
-        "wrong check digit": faults.RATES["wrong check digit"],
-        "number of another": faults.RATES["number of another"],
-        "swapped": faults.RATES["names swapped"],
-        "first name": faults.RATES["first name typo"],
-        "last name": faults.RATES["last name typo"],
-        "date turned": faults.RATES["day and month swapped"],
-        "date digit": faults.RATES["digit of date"],
+def assert_as_often(rows: Any, rate: float, kind: str) -> None:
+    """Within a fifth of the rate, or four standard deviations where there are few."""
+    expected = rate * len(rows)
+    assert abs(rows.sum() - expected) < max(0.2 * expected, 4 * expected**0.5), (kind, rows.mean())
+
+
+@pytest.mark.parametrize("name", ["child-benefit", "social-security", "education"])
+def test_faults_strike_as_often_as_said(whole: Whole, name: str) -> None:
+    """Each planted kind, counted in one source's rows about the young at the real case's size."""
+    people, files = whole
+    file = files[PERIODS[0]][name]
+    truth = file.truth.to_pandas().query("reference == 'self'").set_index("record")
+    columns = next(r for r in file.dataset.references if r.name == "self").columns
+    table = read(file).loc[truth.index - 1].reset_index(drop=True)
+    row = {field: table[column] for field, column in columns.items()}
+    person = truth["person"].to_numpy()
+    number = row["national_number"].str.replace(r"\D", "", regex=True).replace("", "0").astype(int)
+    own = (number == people.number[person]) | (number == people.former[person])
+    valid = pa.compute.is_valid(national_numbers(pa.array(row["national_number"]))).to_pandas()
+    told = [row[field].map(_fold) for field in ("first_name", "last_name")]
+    real = [pd.Series(names[person]).map(_fold) for names in (people.first_name, people.last_name)]
+    day_first = columns["birth_date"] == "geboortedatum" and name != "employment-service"
+    born = pd.to_datetime(row["birth_date"], dayfirst=day_first, format="mixed")
+    true = pd.Series(people.birth[person])
+    turned = (born.dt.day == true.dt.month) & (born.dt.month == true.dt.day) & (born != true)
+    struck = {
+        "missing number": row["national_number"] == "",
+        "wrong check digit": (number > 0) & ~own & ~valid,
+        "number of another": ~own & valid,
+        "names swapped": (told[0] == real[1]) & (told[1] == real[0]) & (real[0] != real[1]),
+        "first name typo": (told[0] != real[0]) & (told[1] == real[1]),
+        "last name typo": (told[0] == real[0]) & (told[1] != real[1]),
+        "day and month swapped": turned,
+        "digit of date": (born != true) & ~turned,
     }
-    for kind, rate in expected.items():
-        assert 0.5 * rate < counted[kind] / total < 1.7 * rate, (kind, counted[kind] / total)
+    for kind, rows in struck.items():
+        assert_as_often(rows, faults.RATES[kind], kind)
+    again = len(truth) - len(truth["person"].unique())
+    if file.dataset.shape == "unit":
+        assert abs(again / len(truth) / faults.RATES["duplicate"] - 1) < 0.2
+
+
+def test_employers_are_written_wrong_as_often_as_said(whole: Whole) -> None:
+    """Wrong, missing and others' numbers, and typing errors in names."""
+    people, files = whole
+    file = files[PERIODS[0]]["social-security"]
+    truth = file.truth.to_pandas().query("reference == 'employer'")
+    table = read(file).loc[truth["record"] - 1]
+    number = table["entreprise"]
+    own = truth["own_number"].to_numpy()
+    valid = number.map(lambda text: vat.is_valid(text) if text else False)
+    wrong_name = table["employeur"].map(_fold).to_numpy() != np.array(
+        [_fold(name) for name in people.enterprises.name[truth["person"]]]
+    )
+    struck = {
+        "missing number": number == "",
+        "wrong check digit": (number != "") & ~valid,
+        "number of another": valid & ~own,
+        "name typo": wrong_name,
+    }
+    for kind, rows in struck.items():
+        assert_as_often(rows, faults.OF_ENTERPRISES[kind], kind)
+
+
+def test_a_hundredth_of_the_young_have_turned_national(whole: Whole) -> None:
+    people = whole[0]
+    assert abs((people.turned[: people.young] > 0).mean() / 0.01 - 1) < 0.15
+
+
+def test_payers_divide_the_families_and_some_move(whole: Whole) -> None:
+    """V07: children that change payers, and children whom two payers send for one year."""
+    people, files = whole
+    at = {
+        period: [set(_truth(files[period][name], "self")["person"]) for name in PAYERS]
+        for period in PERIODS
+    }
+    for period in PERIODS:
+        everybody = set().union(*at[period])
+        twice = sum(map(len, at[period])) - len(everybody)
+        assert 0.02 < twice / len(everybody) < 0.04
+        assert not set.intersection(*at[period])
+        for payer, share in zip(at[period], (0.5, 0.3, 0.2), strict=True):
+            assert abs(len(payer) / len(everybody) - share) < 0.05
+    for payer, later in zip(at["2024"], at["2025"], strict=True):
+        assert payer - later, "some leave"
+    family = people.family[sorted(at["2024"][0] - at["2024"][1] - at["2024"][2])]
+    assert not set(family) & set(
+        people.family[sorted(at["2024"][1] - at["2024"][0] - at["2024"][2])]
+    ), "brothers and sisters are with one payer"
+
+
+def test_agencies_divide_the_enrolled(whole: Whole) -> None:
+    """One language each; some are enrolled for two school years in one file."""
+    files = whole[1]["2025"]
+    dutch, french = (_truth(files[name], "self")["person"] for name in AGENCIES)
+    assert not set(dutch) & set(french)
+    assert 0.3 < len(french) / (len(dutch) + len(french)) < 0.5
+    assert len(set(dutch)) < 0.7 * len(dutch)
+    assert set(read(files["education"])["schooljaar"]) == {"2024", "2025"}
 
 
 def test_anothers_number_is_a_relatives(people: Population) -> None:
@@ -310,7 +394,7 @@ def test_quarters_of_work_are_the_truths(
         employers["record"], employers["person"], employers["own_number"], strict=True
     ):
         number = _digits(written[record - 1]["entreprise"])
-        assert (number == people.enterprises[enterprise]) == own
+        assert (number == people.enterprises.number[enterprise]) == own
 
 
 def test_conversions_name_everybody_who_turned(
@@ -344,7 +428,8 @@ def test_texts_to_search_for_hold_names_numbers_and_addresses(people: Population
     assert f"{people.first_name[someone]} {people.last_name[someone]}" in texts
     assert f"{people.number[someone]:011d}" in texts
     assert f"{people.homes.street[home]} {people.homes.house[home]}" in texts
-    assert f"{people.enterprises[0]:010d}" in texts
+    assert f"{people.enterprises.number[0]:010d}" in texts
+    assert people.enterprises.name[0] in texts
     assert "" not in texts
 
 

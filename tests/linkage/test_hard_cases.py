@@ -327,6 +327,26 @@ def test_enterprises_link_by_their_number_unless_their_names_differ_clearly() ->
     assert other != one
 
 
+def test_another_enterprise_s_number_is_told_by_a_name_that_only_begins_alike() -> None:
+    """Half of all names begin with what the enterprise does; elsewhere that is no agreement."""
+
+    def employer(name: str, **where: Any) -> dict[str, Any]:
+        return {"unit_type": "enterprise", "enterprise_number": "0403019261",
+                "last_name": name, **where}  # fmt: skip
+
+    rows = [employer("Bakkerij Maes", **ADDRESS)] * 3
+    rows += [
+        employer("Bakkerij Vandenberghe", **ELSEWHERE),
+        employer("Bakkerij Mertens", **ADDRESS),
+    ]
+    rows += [
+        employer("Bakkerij Maes NV", street="Stationsplein", house_number="1", postcode="3000")
+    ]
+    scope = Scope()
+    one, _, _, other, partly, moved = scope.admit(delivery(rows, unit=False))
+    assert other != one == partly == moved
+
+
 def test_households_are_linked_as_units() -> None:
     def household(**fields: Any) -> dict[str, Any]:
         return {"unit_type": "household", "last_name": "Peeters", **ADDRESS, **fields}
