@@ -3,7 +3,7 @@
 # A test whose program is missing says so: it is skipped on a laptop and fails when CI=true.
 set -u
 wanted=()
-for program in age curl jq; do
+for program in age curl jq strace; do
     command -v "$program" >/dev/null 2>&1 || wanted+=("$program")
 done
 if [ ${#wanted[@]} -eq 0 ]; then

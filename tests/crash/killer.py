@@ -1,0 +1,174 @@
+"""SIGKILL at moments drawn by chance, spread so that every process dies in every stage.
+
+A stage is what goes on at a moment: requests that wait for an answer, jobs that run. Each time a
+stage is entered, the killer may choose one of the deaths it still owes there, waits for a random
+part of the time that the stage usually takes, and kills. What counts is what was going on when the
+process stood still, not what was meant.
+"""
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+
+from api import store
+from api.jobs import MOST_ATTEMPTS
+from api.settings import Settings
+from api.store import Job
+from tests.crash.processes import Processes
+from tests.crash.witness import Witness
+
+STAGES = ("upload", "intake", "linkage", "release", "rotation")
+BETWEEN = "between"
+_REQUESTS = (
+    ("PATCH /uploads", "upload"),
+    ("POST /uploads", "upload"),
+    ("HEAD /uploads", "upload"),
+    ("POST /vault/root", "rotation"),
+    ("POST /releases", "release"),
+)
+_JOBS = {"intake": "intake", "link": "linkage", "build": "release", "envelopes": "release"}
+TICK = 0.002
+SPARED = MOST_ATTEMPTS - 1
+"""Attempts of a job after which it is left alone: a job that kills every worker is given up."""
+
+Debt = Counter[tuple[str, str]]
+"""(process, stage) → how many deaths are still owed there."""
+
+
+@dataclass(frozen=True)
+class Going:
+    """Something that goes on: one request, or one attempt at a job."""
+
+    stage: str
+    what: str
+    attempts: int = 0
+
+
+@dataclass
+class Score:
+    """Deaths so far by process and stage, and how long stages take."""
+
+    deaths: Debt = field(default_factory=Counter)
+    lengths: dict[str, list[float]] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """How many processes died."""
+        return sum(self.deaths.values())
+
+    def usual(self, stage: str) -> float:
+        """Seconds that a stage usually takes, undisturbed."""
+        return median(self.lengths.get(stage) or [0.05])
+
+    def show(self, console: Console, processes: Sequence[str]) -> None:
+        """The table of deaths."""
+        table = Table("killed", *STAGES, BETWEEN, "all", box=None)
+        for process in processes:
+            counts = [self.deaths[process, stage] for stage in (*STAGES, BETWEEN)]
+            table.add_row(process, *map(str, counts), str(sum(counts)))
+        console.print(table)
+
+
+class Killer:
+    """Watches one round, and kills in it; `rng` decides where and when."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        processes: Processes,
+        witness: Witness,
+        score: Score,
+        debt: Debt,
+        rng: random.Random,
+    ) -> None:
+        self._engine = store.connect(settings.database)
+        self._processes, self._witness = processes, witness
+        self._score, self._debt, self._rng = score, debt, rng
+        self._since: dict[Going, float] = {}
+        self._due: dict[Going, tuple[float, str]] = {}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.fault: Exception | None = None
+
+    def __enter__(self) -> "Killer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self._engine.dispose()
+
+    def going(self) -> set[Going]:
+        """What goes on at this moment."""
+        requests = (
+            Going(stage, f"{number} {request}")
+            for number, request in [*self._witness.under_way.items()]
+            for start, stage in _REQUESTS
+            if request.startswith(start)
+        )
+        with store.reading(self._engine) as session:
+            running = session.execute(
+                select(Job.id, Job.kind, Job.attempts).where(Job.state == "running")
+            ).all()
+        jobs = (Going(_JOBS[kind], f"{name} {tries}", tries) for name, kind, tries in running)
+        return {*requests, *jobs}
+
+    def _run(self) -> None:
+        try:
+            while not self._over.wait(TICK):
+                self._tick()
+        except Exception as fault:
+            self.fault = fault
+
+    def _tick(self) -> None:
+        try:
+            now, going = time.monotonic(), self.going()
+        except OperationalError:  # the database is being made anew
+            return
+        for ended in self._since.keys() - going:
+            self._score.lengths.setdefault(ended.stage, []).append(now - self._since.pop(ended))
+            self._due.pop(ended, None)
+        for begun in going - self._since.keys():
+            self._since[begun] = now
+            self._choose(begun, now)
+        for due, (moment, process) in [*self._due.items()]:
+            if moment <= now:
+                del self._due[due]
+                self._kill(process)
+
+    def _choose(self, begun: Going, now: float) -> None:
+        """One of the deaths that are owed in this stage, or none this time."""
+        owed = sorted(process for (process, stage), n in self._debt.items()
+                      if stage == begun.stage and n > 0)  # fmt: skip
+        if owed and begun.attempts < SPARED and self._rng.random() < 0.7:
+            wait = self._rng.random() * self._score.usual(begun.stage)
+            self._due[begun] = (now + wait, self._rng.choice(owed))
+
+    def _kill(self, process: str) -> None:
+        seen = self._processes.kill(process, self.going)
+        if seen is None:  # it isn't there just now
+            return
+        stages = {going.stage for going in seen} or {BETWEEN}
+        for stage in stages:
+            self._score.deaths[process, stage] += 1
+            self._debt[process, stage] -= 1
+
+
+def owed(pairs: Iterable[tuple[str, str]], each: int) -> Debt:
+    """So many deaths for each pair of process and stage."""
+    return Counter(dict.fromkeys(pairs, each))
+
+
+def still_owed(debt: Mapping[tuple[str, str], int]) -> int:
+    """How many deaths are left to die."""
+    return sum(max(n, 0) for n in debt.values())

@@ -1,0 +1,101 @@
+"""Rounds of one story: the first undisturbed, every other one with processes dying in it."""
+
+import random
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from api.demo.population import PERIODS
+from tests.crash.killer import Debt, Killer, Score, still_owed
+from tests.crash.outcome import Outcome, copied, faults, outcome, wait_for_jobs
+from tests.crash.processes import Nursery, Processes
+from tests.crash.story import Story, Troupe, patiently
+from tests.crash.witness import Witness
+
+
+@dataclass(frozen=True)
+class Round:
+    """How one round ended."""
+
+    faults: list[str]
+    outcome: Outcome
+    seconds: float
+    log: str
+
+
+class Rounds:
+    """A founded service as a snapshot, and rounds that begin from it."""
+
+    def __init__(self, folder: Path, nursery: Nursery) -> None:
+        self._folder, self._snapshot = folder, folder / "snapshot"
+        self._nursery = nursery
+        self.score = Score()
+        self._troupe = Troupe(folder / "founding")
+        self.story = Story(self._troupe)
+        self._found()
+        self._expected: dict[tuple[str, ...], Outcome] = {}
+
+    def _found(self) -> None:
+        self._troupe.found()
+        processes, witness = Processes(self._troupe.settings.data, self._nursery), Witness()
+        processes.start()
+        try:
+            self._troupe.meet(processes.address, witness)
+            patiently(self._troupe["admin-1"].public)
+            self.story.begin()
+        finally:
+            self._troupe.part()
+            processes.stop()
+        shutil.copytree(self._troupe.settings.data, self._snapshot)
+
+    def expected(self, periods: tuple[str, ...]) -> Outcome:
+        """What the story comes to when nobody is killed."""
+        if periods not in self._expected:
+            undisturbed = self.play(periods, Debt(), random.Random(0), rotations=True)
+            assert not undisturbed.faults, undisturbed.faults
+            self._expected[periods] = undisturbed.outcome
+        return self._expected[periods]
+
+    def play(
+        self, periods: tuple[str, ...], debt: Debt, rng: random.Random, *, rotations: bool
+    ) -> Round:
+        """One round from a fresh copy of the snapshot."""
+        place = self._folder / "round"
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        settings, witness = copied(self._snapshot, place / "service"), Witness()
+        processes = Processes(settings.data, self._nursery)
+        begun = time.monotonic()
+        processes.start()
+        try:
+            self._troupe.meet(processes.address, witness)
+            with Killer(settings, processes, witness, self.score, debt, rng) as killer:
+                packages = self.story.tell(place, periods, rotations)
+            if killer.fault is not None:
+                raise killer.fault
+            wait_for_jobs(settings)
+        finally:
+            self._troupe.part()
+            processes.stop()
+        log = processes.log.read_text()
+        return Round(
+            faults(settings, witness),
+            outcome(settings, self.story.scope, packages),
+            time.monotonic() - begun,
+            log,
+        )
+
+    def kill(self, debt: Debt, seed: int, most_rounds: int) -> list[str]:
+        """Rounds until every owed death was died; what was wrong in any of them, with its seed."""
+        wrong = []
+        for number in range(most_rounds):
+            if not still_owed(debt):
+                break
+            rng = random.Random(f"{seed} {number}")
+            periods = PERIODS if number % 3 == 2 else PERIODS[:1]
+            expected = self.expected(periods)
+            ended = self.play(periods, debt, rng, rotations=True)
+            told = [*ended.faults, *ended.outcome.differences(expected)]
+            wrong += [f"round {number} of seed {seed}: {fault}" for fault in told]
+        return wrong
