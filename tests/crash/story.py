@@ -18,7 +18,7 @@ from api import client as clients
 from api.client import Client, ServiceRefusal, Unreachable
 from api.demo import examples
 from api.demo.cast import ADMINISTRATORS, ORGANISATIONS, PEOPLE, Cast
-from api.demo.extracts import ExtractFile, extracts
+from api.demo.extracts import PAYERS, ExtractFile, extracts
 from api.demo.population import PERIODS, population
 from policies import permits
 from tests.crash.witness import Witness
@@ -26,6 +26,8 @@ from tests.crash.witness import Witness
 T = TypeVar("T")
 PATIENCE = 60.0
 """Seconds after which a client gives up on a service that doesn't come back."""
+DATASETS = (PAYERS[0], "employment-service", "social-security")
+"""Three holders are enough; units are taken from the first two."""
 REQUEST_PIECE = 16 << 10
 """Bytes of one request: small, so that every upload takes several."""
 
@@ -84,6 +86,8 @@ class Story:
             troupe.recipient("researcher-1"),
             datetime.now(UTC).date(),
             "region",
+            DATASETS,
+            DATASETS[:2],
         )
         names = [entry["id"] for entry in self._application["datasets"]]
         self.files: dict[tuple[str, str], ExtractFile] = {
