@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -120,3 +120,8 @@ class ReleaseRequest(_Body):
     universe: list[str] | None = None
     only: dict[str, list[str]] = Field(default_factory=dict)
     suppress: bool = True
+    formats: list[Literal["parquet", "csv", "dta", "sav"]] = Field(
+        default=["parquet", "csv", "dta", "sav"], min_length=1
+    )
+    language: Literal["en", "nl", "fr", "de"] = "en"
+    """Of the labels inside Stata and SPSS files."""

@@ -4,6 +4,7 @@ Pages stand alone (no script, no other file), mark the language of every text, a
 the picture shows. Every text that comes from outside is escaped.
 """
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import pairwise
@@ -49,14 +50,33 @@ def _texts(texts: Mapping[str, str]) -> str:
     )
 
 
-def _code_list(codes: Mapping[str, Mapping[str, str]]) -> str:
-    if not codes:
+def _code_list(codes: Mapping[str, Mapping[str, str]], numbers: Mapping[str, int]) -> str:
+    """Codes with their titles, and the number that stands for one in Stata and SPSS where it is
+    another."""
+    listed = dict.fromkeys([*codes, *numbers])
+    if not listed:
         return ""
     rows = "".join(
-        f"<dt><code>{escape(code)}</code></dt><dd>{_texts(texts)}</dd>"
-        for code, texts in sorted(codes.items())
+        f"<dt><code>{escape(code)}</code>{_number(code, numbers)}</dt>"
+        f"<dd>{_texts(codes.get(code, {}))}</dd>"
+        for code in sorted(listed)
     )
-    return f"<details><summary>{len(codes)} codes</summary><dl>{rows}</dl></details>"
+    return f"<details><summary>{len(listed)} codes</summary><dl>{rows}</dl></details>"
+
+
+def _number(code: str, numbers: Mapping[str, int]) -> str:
+    return f" (Stata, SPSS: {numbers[code]})" if str(numbers.get(code, code)) != code else ""
+
+
+_PROGRAMS: Mapping[str, str] = {"dta": "Stata", "sav": "SPSS"}
+
+
+def _other_names(names: Mapping[str, str]) -> str:
+    """What a column is called where a program doesn't allow its name."""
+    return "".join(
+        f"<br>{_PROGRAMS[ending]}: <code>{escape(name)}</code>"
+        for ending, name in sorted(names.items())
+    )
 
 
 def dictionary_page(dictionary: Mapping[str, Any]) -> str:
@@ -65,12 +85,13 @@ def dictionary_page(dictionary: Mapping[str, Any]) -> str:
     for table in dictionary["tables"]:
         rows = [
             (
-                f"<code>{escape(item['name'])}</code><br>{escape(item['type'])}",
+                f"<code>{escape(item['name'])}</code><br>{escape(item['type'])}"
+                + _other_names(item.get("names", {})),
                 f"status of <code>{escape(item['status_of'])}</code>"
                 if "status_of" in item
                 else _texts(item["title"]),
                 escape(" ".join(filter(None, item.get("source", {}).values()))),
-                _texts(item.get("rule", {})) + _code_list(item["codes"]),
+                _texts(item.get("rule", {})) + _code_list(item["codes"], item.get("numbers", {})),
             )
             for item in table["variables"]
         ]
@@ -84,10 +105,18 @@ def dictionary_page(dictionary: Mapping[str, Any]) -> str:
     body.append(
         "<p>A column of text holds the code itself. A column of numbers is empty there, and the "
         f"column with the same name and <code>{STATUS}</code> holds the code.</p>"
+        f"<p>{escape(_STATISTICAL)}</p>"
         f"<p>Places: {escape(dictionary['classifications'])}.</p>"
     )
     return _page("Data dictionary", body)
 
+
+_STATISTICAL = (
+    "In Stata and SPSS files, columns with known codes are numbers with value labels. Numbers say "
+    "why they are missing: .a (Stata), -1 or -999999991 (SPSS) for not in source, .b, -2 or "
+    "-999999992 for not linked, .c, -3 or -999999993 for suppressed; text holds the code itself, "
+    f"and columns that end in {STATUS} aren't needed and aren't there."
+)
 
 _SUMMARY: Mapping[Language, str] = {
     "en": "Every combination of known values is shared by at least {smallest} {units}.",
@@ -207,14 +236,41 @@ def _count(sizes: Mapping[str, int], low: int, high: int) -> int:
     return sum(number for size, number in sizes.items() if low <= int(size) <= high)
 
 
+_LANGUAGE_NAMES: Mapping[str, str] = {
+    "en": "English",
+    "nl": "Dutch",
+    "fr": "French",
+    "de": "German",
+}
+_OPENING: Mapping[str, str] = {
+    "parquet": 'pandas.read_parquet("data/units.parquet"), arrow::read_parquet(…)',
+    "csv": 'pandas.read_csv("data/units.csv", dtype="string"), readr::read_csv(…)',
+    "dta": 'use "data/units.dta" (Stata 14 and later), haven::read_dta(…)',
+    "sav": "GET FILE='data/units.sav' (SPSS), haven::read_sav(…, user_na = TRUE)",
+}
+
+
 def readme(
-    tables: Mapping[str, tuple[int, int]], title: Mapping[str, str], project: str, period: str
+    tables: Mapping[str, tuple[int, int]],
+    title: Mapping[str, str],
+    project: str,
+    period: str,
+    formats: Sequence[str],
+    language: str,
 ) -> str:
     """What a researcher reads first; `tables` gives rows and columns by table."""
     name = title.get("en") or next(iter(title.values()), project)
+    endings = ", ".join(f"`.{ending}`" for ending in formats)
     listed = "\n".join(
-        f"- `data/{table}.parquet` (and `.csv`): {rows} rows, {columns} columns"
+        f"- `data/{table}` ({endings}): {rows} rows, {columns} columns"
         for table, (rows, columns) in tables.items()
+    )
+    opened = "\n".join(f"    {_OPENING[ending]}" for ending in formats)
+    statistical = (
+        f"\n{_wrapped(_STATISTICAL)}\nTheir labels are in {_LANGUAGE_NAMES[language]}, or in "
+        "another language where a text isn't there in it.\n"
+        if {"dta", "sav"} & set(formats)
+        else ""
     )
     codes = "\n".join(f"- `{code}`: {texts['en']}" for code, texts in MISSING_CODES.items())
     return f"""# {" ".join(name.split())}, {period}
@@ -224,10 +280,9 @@ purpose named there, and for nobody else.
 
 {listed}
 
-Open them with pandas or R:
+Open them with pandas, R, Stata or SPSS:
 
-    pandas.read_parquet("data/units.parquet")
-    arrow::read_parquet("data/units.parquet")
+{opened}
 
 The column `unit` is a pseudonym. It is the same in every table and every release of this project,
 and means nothing in any other. `dictionary.html` (or `.json`) says what each column is, where it
@@ -242,9 +297,13 @@ A value is never missing without a reason:
 A column of text holds the code itself. A column of numbers is empty there, and the column with the
 same name and `{STATUS}` holds the code, or `{OBSERVED}`. Suppressed values are not missing at
 random: they come from small groups and from others that were added to hide them.
-
+{statistical}
 ## Is it complete
 
 `manifest.json` lists every file with its size and SHA-256; `manifest.sig` is the service's
 signature over it. Don't try to find out who somebody is, and don't pass the files on.
 """
+
+
+def _wrapped(text: str) -> str:
+    return "\n".join(textwrap.wrap(text, 100))

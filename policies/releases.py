@@ -11,6 +11,7 @@ The files::
     manifest.json      every other file with size and SHA-256, what permit it came from
     manifest.sig       the service's signature over manifest.json (added by the caller)
     data/<table>.parquet, data/<table>.csv
+    data/<table>.dta, data/<table>.sav     the same for Stata and SPSS (`policies.labelled`)
     dictionary.json, dictionary.html
     report.json, report.html      the disclosure report
 
@@ -24,8 +25,9 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -35,7 +37,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import rfc8785
 
-from policies import PolicyError, classifications, documents
+from policies import PolicyError, classifications, documents, labelled
 from policies.coarsening import LANGUAGES, MISSING_CODES, OBSERVED, STATUS, Language, Rule
 from policies.cumulative import UNIT, Assessment, Suppression
 from policies.permits import Scenario
@@ -46,6 +48,8 @@ SIGNATURE = "manifest.sig"
 UNITS = "units"
 """The table with one row per unit of the universe."""
 SCHEMA_VERSION = 1
+FORMATS = ("parquet", "csv", "dta", "sav")
+"""What a table may be written as: endings of its files."""
 
 
 class PackageError(PolicyError):
@@ -68,6 +72,15 @@ class Variable:
     source: str | None = None
     rule: Rule | None = None
     codes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def known(self) -> Mapping[str, Mapping[str, str]]:
+        """Every code that is known beforehand, in order, with its titles (or none)."""
+        if self.codes:
+            return dict(sorted(self.codes.items()))
+        if self.rule is None:
+            return {}
+        return self.rule.names() or {label: {} for label in self.rule.intervals() or ()}
 
 
 def report(
@@ -124,17 +137,25 @@ def package(
     tables: Mapping[str, pa.Table],
     variables: Sequence[Variable],
     report: Mapping[str, Any],
+    formats: Sequence[str] = FORMATS,
+    language: Language = "en",
 ) -> dict[str, bytes]:
     """Every file of a release by its path; see the module's text.
 
-    Each table has a column `unit` first; `tables["units"]` has one row per unit. Columns are as
-    `coarsening.shown` makes them, and each is described by a variable (a status column by its
-    variable's). Raises `PackageError` for a table that isn't so.
+    `formats` are endings of `FORMATS`; labels inside Stata and SPSS files are in `language`, where
+    there is a text in it. Each table has a column `unit` first; `tables["units"]` has one row per
+    unit. Columns are as `coarsening.shown` makes them, and each is described by a variable (a
+    status column by its variable's). Raises `PackageError` for a table
+    that isn't so.
     """
     ordered = {name: _sorted(_checked(name, table)) for name, table in sorted(tables.items())}
     if UNITS in ordered and len(pc.unique(ordered[UNITS][UNIT])) != ordered[UNITS].num_rows:
         raise PackageError("the table of units has a unit twice; it may have one row for each")
-    dictionary = _dictionary(ordered, variables, title)
+    planned = {
+        name: labelled.plan(table, _described(name, variables), title, language)
+        for name, table in ordered.items()
+    }
+    dictionary = _dictionary(ordered, variables, title, planned)
     files = {
         "dictionary.json": _json(dictionary),
         "dictionary.html": documents.dictionary_page(dictionary).encode(),
@@ -142,10 +163,15 @@ def package(
         "report.html": documents.report_page(report, title).encode(),
     }
     for name, table in ordered.items():
-        files[f"data/{name}.parquet"] = _parquet(table)
-        files[f"data/{name}.csv"] = _csv(table)
+        write: dict[str, Callable[[], bytes]] = {
+            "parquet": partial(_parquet, table),
+            "csv": partial(_csv, table),
+            "dta": partial(labelled.stata, planned[name]),
+            "sav": partial(labelled.spss, planned[name]),
+        }
+        files |= {f"data/{name}.{ending}": write[ending]() for ending in formats}
     sizes = {name: (table.num_rows, table.num_columns) for name, table in ordered.items()}
-    files["README.md"] = documents.readme(sizes, title, project, period).encode()
+    files["README.md"] = documents.readme(sizes, title, project, period, formats, language).encode()
     files[MANIFEST] = _manifest(files, ordered, permit, project, period)
     return dict(sorted(files.items()))
 
@@ -208,13 +234,28 @@ def _csv(table: pa.Table) -> bytes:
 # --- the dictionary ------------------------------------------------------------------------------
 
 
+def _described(table: str, variables: Sequence[Variable]) -> dict[str, labelled.Described]:
+    """What `labelled` has to know of a table's columns."""
+    return {
+        variable.name: labelled.Described(variable.title, variable.known)
+        for variable in variables
+        if variable.table == table
+    }
+
+
 def _dictionary(
-    tables: Mapping[str, pa.Table], variables: Sequence[Variable], title: Mapping[str, str]
+    tables: Mapping[str, pa.Table],
+    variables: Sequence[Variable],
+    title: Mapping[str, str],
+    planned: Mapping[str, labelled.Plan],
 ) -> dict[str, Any]:
     described = {(variable.table, variable.name): variable for variable in variables}
     listed = []
     for name, table in tables.items():
-        columns = [_column(name, column, table, described) for column in table.column_names]
+        columns = [
+            {**_column(name, column, table, described), **planned[name].of(column)}
+            for column in table.column_names
+        ]
         listed.append({"name": name, "rows": table.num_rows, "variables": columns})
     return {
         "type": "data-dictionary",

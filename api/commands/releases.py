@@ -48,6 +48,13 @@ def release_build(
     suppress: Annotated[
         bool, typer.Option(help="Suppress single values where the permit allows it.")
     ] = True,
+    file_format: Annotated[
+        list[str] | None,
+        typer.Option("--format", help="Only parquet, csv, dta (Stata) or sav (SPSS); else all."),
+    ] = None,
+    language: Annotated[
+        str, typer.Option(help="Of the labels in Stata and SPSS files: en, nl, fr or de.")
+    ] = "en",
 ) -> None:
     """Link what isn't linked yet, build the package and test it."""
     chosen: dict[str, list[str]] = {}
@@ -66,6 +73,8 @@ def release_build(
                 "universe": universe or None,
                 "only": chosen,
                 "suppress": suppress,
+                "language": language,
+                **({"formats": file_format} if file_format else {}),
             },
         )
         row = client.wait_release(row["id"], tell)

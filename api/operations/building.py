@@ -399,6 +399,8 @@ def _packed(
         tables=tables,
         variables=_variables(opened.sources, opened.permit, request["universe"]),
         report=report,
+        formats=request["formats"],
+        language=request["language"],
     )
 
 

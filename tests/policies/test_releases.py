@@ -326,7 +326,11 @@ def test_findings_of_the_scanner_fail_the_report() -> None:
 def test_the_readme_names_files_and_codes(files: dict[str, bytes]) -> None:
     text = files["README.md"].decode()
     assert text.startswith("# Young people <15–29>, 2025\n")
-    assert "`data/work.parquet` (and `.csv`): 5000 rows, 4 columns" in text
+    assert "`data/work` (`.parquet`, `.csv`, `.dta`, `.sav`): 5000 rows, 4 columns" in text
+    assert "Their labels are in English" in text
+    plain = package(formats=["csv"])["README.md"].decode()
+    assert "Stata 14" not in plain
+    assert "labels" not in plain
     assert SUPPRESSED in text
 
 
