@@ -11,7 +11,9 @@
     │   └── PermitChangedError   it is not the one that was signed
     ├── PseudonymError    a column or text isn't what pseudonyms are made of
     ├── TokenError        a token or client assertion is not accepted
-    └── LedgerError       an entry can't be written, or a proof doesn't hold
+    ├── LedgerError       an entry can't be written, or a proof doesn't hold
+    ├── NotForYouError    the vault doesn't do this for the process that asks
+    └── VaultAwayError    the vault's process isn't there, or can't go on
 
 Messages say what happened and what to do next. They never hold key bytes or a value from data.
 """
@@ -63,3 +65,11 @@ class TokenError(KeyvaultError):
 
 class LedgerError(KeyvaultError):
     """The ledger can't take the entry, or a proof doesn't hold."""
+
+
+class NotForYouError(KeyvaultError):
+    """The vault doesn't do this for the process that asks."""
+
+
+class VaultAwayError(KeyvaultError):
+    """The vault's process isn't there, or can't go on."""

@@ -53,8 +53,8 @@ from keyvault.signing import (
     utc_text,
 )
 
-ROLES = ("intake", "linkage", "release", "vault")
-"""Process roles; each holds the private half of its own key pair and no other."""
+ROLES = ("intake", "linkage", "release", "identified", "vault")
+"""Process roles with a key pair; each holds the private half of its own and no other."""
 
 STATES = ("pending", "active", "decrypt-only", "destroyed")
 """`pending`: known, not yet written with. `decrypt-only`: opens what it sealed, seals no more."""

@@ -16,7 +16,7 @@ people, so that nothing here ever has to be erased. Names that answers to "who" 
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -28,7 +28,7 @@ from keyvault import tables
 from keyvault.checkpoints import Checkpoint, read_checkpoint, verifier_key, write_checkpoint
 from keyvault.errors import LedgerError, SignatureError
 from keyvault.merkle import Frontier, leaf_hash
-from keyvault.signing import canonical, public_text, read_canonical, utc_text
+from keyvault.signing import canonical, read_canonical, utc_text
 
 _KIND = re.compile(r"[a-z][a-z-]{0,39}(\.[a-z][a-z-]{0,39})?")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
@@ -70,16 +70,30 @@ class Problem:
 # Writing
 
 
-class Ledger:
-    """The pen: appends entries and signs what stands there. Made by the vault, which has the key.
+Vouch = Callable[[Frontier, Sequence[bytes]], str | int]
+"""Signs the checkpoint of a ledger grown by these last leaves; see `Ledger`."""
 
-    `origin` names this ledger for ever; `verifier` is its public key for auditors.
+
+def vouched_by(origin: str, private: Ed25519PrivateKey) -> Vouch:
+    """A signature of whoever holds the ledger's key and believes the frontier it is shown."""
+    return lambda grown, _leaves: write_checkpoint(
+        Checkpoint(origin, grown.size, grown.root()), private
+    )
+
+
+class Ledger:
+    """The pen: appends entries and has signed what stands there. Made by the vault.
+
+    `origin` names this ledger for ever; `verifier` is its public key for auditors. `vouch` signs:
+    it is shown the ledger as it will stand and the leaves that are new. One that looks for itself
+    knows what is committed and nothing of an open transaction; it may answer with the position
+    from which on it wants the leaves, and is asked once more.
     """
 
-    def __init__(self, origin: str, private: Ed25519PrivateKey) -> None:
+    def __init__(self, origin: str, public: str, vouch: Vouch) -> None:
         self.origin = origin
-        self.verifier = verifier_key(origin, public_text(private))
-        self._private = private
+        self.verifier = verifier_key(origin, public)
+        self._vouch = vouch
 
     def __repr__(self) -> str:
         return f"<Ledger {self.verifier}>"
@@ -116,8 +130,7 @@ class Ledger:
         leaf = canonical(document)
         frontier = Frontier.from_bytes(head.size, head.frontier)
         frontier.push(leaf_hash(leaf))
-        vouched = Checkpoint(self.origin, frontier.size, frontier.root())
-        checkpoint = write_checkpoint(vouched, self._private)
+        checkpoint = self._vouched(conn, frontier, leaf)
         conn.execute(
             insert(tables.ledger_entry).values(position=head.size, leaf=leaf, checkpoint=checkpoint)
         )
@@ -127,8 +140,59 @@ class Ledger:
             .values(size=frontier.size, frontier=frontier.to_bytes())
         )
         if moved.rowcount != 1:
-            raise LedgerError("Somebody else wrote to the ledger; run the transaction again.")
+            raise LedgerError(_OVERTAKEN)
         return _entry(head.size, leaf, checkpoint)
+
+    def _vouched(self, conn: Connection, grown: Frontier, leaf: bytes) -> str:
+        answer = self._vouch(grown, [leaf])
+        if isinstance(answer, int):
+            uncommitted = [stored.leaf for stored in stored_entries(conn, start=answer)]
+            answer = self._vouch(grown, [*uncommitted, leaf])
+        if isinstance(answer, int):
+            raise LedgerError(_OVERTAKEN)
+        return answer
+
+
+_OVERTAKEN = "Somebody else wrote to the ledger; run the transaction again."
+
+
+class Watch:
+    """What was seen committed, remembered: it can't become something else behind one's back.
+
+    A process that signs checkpoints without writing the entries looks through it, so that neither
+    a caller nor who captured the database gets a fork signed while the process lives.
+    """
+
+    def __init__(self) -> None:
+        self._seen: Frontier | None = None
+
+    def look(self, conn: Connection) -> Frontier:
+        """The committed ledger's frontier, to grow; LedgerError when it isn't the one seen before.
+
+        `conn` is a snapshot taken after that of the look before.
+        """
+        head = conn.execute(select(tables.ledger_head)).one()
+        stated = Frontier.from_bytes(head.size, head.frontier)
+        seen = stated if self._seen is None else self._seen
+        if seen.size < stated.size:
+            seen = Frontier.from_bytes(seen.size, seen.to_bytes())
+            for stored in stored_entries(conn, start=seen.size, stop=stated.size):
+                seen.push(leaf_hash(stored.leaf))
+        if (seen.size, seen.to_bytes()) != (stated.size, stated.to_bytes()):
+            raise LedgerError(
+                "The ledger in the database is not the one that stood there before; run `schakel "
+                "ledger verify`, and start the vault anew once it is restored."
+            )
+        self._seen = seen
+        return stated
+
+
+def grow(frontier: Frontier, leaves: Sequence[bytes]) -> None:
+    """Push leaves that claim the very places they come to; LedgerError for any other."""
+    for leaf in leaves:
+        if _claimed_position(leaf) != frontier.size:
+            raise LedgerError(_OVERTAKEN)
+        frontier.push(leaf_hash(leaf))
 
 
 def _refuse_unfit(document: Mapping[str, Any]) -> None:

@@ -5,6 +5,9 @@ the database could put in a key of their own and sign permits with it. Each row 
 carries a proof, an HMAC-SHA256 over everything in it that never changes, under a secret derived
 from the vault role's private half (version of that half in 4 bytes ‖ 32 bytes of HMAC). No row is
 used before its proof was checked. A state isn't covered: it changes.
+
+    KeyRows    the rows in the database: finds, has proved, keeps; no key bytes
+    KeyMaker   makes, proves and opens; only where the vault role's private half is
 """
 
 import hashlib
@@ -26,49 +29,42 @@ from keyvault.signing import canonical, public_text, to_base64url, utc_text
 SERVICE = "service"
 """Owner of the keys that are the service's own."""
 
+PROVED = ("id", "purpose", "owner", "version", "role", "sealed", "public")
+"""Columns of a key row that never change."""
+
 _READABLE = ("active", "decrypt-only")
+_OPENERS = {"spine": "linkage", "subject-id": "linkage", AGE_PURPOSE: "intake"}
+"""Process roles that keys are sealed to; the vault's own are the rest."""
+
+Values = dict[str, Any]
 
 
-class OwnKeys:
-    """Key rows with a proof; keeps opened keys in memory, by everything that proves them."""
+class KeyRows:
+    """Key rows of the database, each held against its proof before it is used.
 
-    def __init__(self, vault_role: Callable[[], RoleKeys], sealer: Callable[[], Sealer]) -> None:
-        self._vault_role = vault_role
-        self._sealer = sealer
+    `prove` raises SealError for a row (PROVED columns, proof) that the vault didn't make; what it
+    let pass once is remembered.
+    """
+
+    def __init__(self, prove: Callable[[Mapping[str, Any], bytes], None]) -> None:
+        self._ask = prove
         self._proved: set[tuple[Any, ...]] = set()
-        self._opened: dict[bytes, FileKey] = {}
-        self._signers: dict[bytes, Ed25519PrivateKey] = {}
 
-    def create(
-        self, conn: Connection, role: str, purpose: str, owner: str, now: datetime
-    ) -> Row[Any]:
-        """Make the next version of a key, active; the one before becomes decrypt-only."""
-        sealed, public = self._make(role, purpose, owner)
+    def keep(self, conn: Connection, made: Values, now: datetime) -> Row[Any]:
+        """Put in what a KeyMaker made, active; the version before becomes decrypt-only."""
         column = tables.sealed_key.c
-        this = (column.purpose == purpose) & (column.owner == owner)
+        this = (column.purpose == made["purpose"]) & (column.owner == made["owner"])
         conn.execute(
             update(tables.sealed_key)
             .where(this, column.state == "active")
             .values(state="decrypt-only")
         )
-        values: dict[str, Any] = {
-            "id": new_key_id(),
-            "purpose": purpose,
-            "owner": owner,
-            "version": next_version(conn, purpose, owner),
-            "role": role,
-            "sealed": sealed.to_bytes(),
-            "public": public,
-        }
-        secrets = self._vault_role().derived("row proof")
-        version = max(secrets)
-        proof = version.to_bytes(4) + _proof(secrets[version], values)
-        values |= {"state": "active", "proof": proof, "created_at": utc_text(now)}
+        values = {**made, "state": "active", "created_at": utc_text(now)}
         conn.execute(insert(tables.sealed_key).values(values))
-        return self.current(conn, purpose, owner)
+        return self.current(conn, made["purpose"], made["owner"])
 
     def ensure(
-        self, conn: Connection, role: str, purpose: str, owner: str, now: datetime
+        self, conn: Connection, make: Callable[[], Values], purpose: str, owner: str, now: datetime
     ) -> tuple[Row[Any], bool]:
         """The active key, made if there never was one; and whether it was made just now."""
         if self._select(conn, purpose, owner):
@@ -77,9 +73,10 @@ class OwnKeys:
             raise KeyringError(
                 f"The {purpose} key was destroyed: what it was for has ended, and isn't begun anew."
             )
+        made = make()
         try:
             with conn.begin_nested():
-                return self.create(conn, role, purpose, owner, now), True
+                return self.keep(conn, made, now), True
         except IntegrityError:  # another process made it between the look and the insert
             return self.current(conn, purpose, owner), False
 
@@ -99,6 +96,60 @@ class OwnKeys:
             self._prove(row)
         return rows
 
+    def _select(self, conn: Connection, purpose: str, owner: str | None) -> list[Row[Any]]:
+        column = tables.sealed_key.c
+        query = select(tables.sealed_key).where(
+            column.purpose == purpose, column.state.in_(_READABLE)
+        )
+        if owner is not None:
+            query = query.where(column.owner == owner)
+        # `active` sorts before `decrypt-only`.
+        return list(conn.execute(query.order_by(column.state, column.version.desc())).all())
+
+    def _prove(self, row: Row[Any]) -> None:
+        held = row._asdict()
+        values = {name: held[name] for name in PROVED}
+        seen = (*values.values(), row.proof)
+        if seen not in self._proved:
+            self._ask(values, row.proof or b"")
+            self._proved.add(seen)
+
+
+class KeyMaker:
+    """Makes key rows with their proof; keeps opened keys in memory, by what they are sealed as."""
+
+    def __init__(self, vault_role: Callable[[], RoleKeys], sealer: Callable[[], Sealer]) -> None:
+        self._vault_role = vault_role
+        self._sealer = sealer
+        self._opened: dict[bytes, FileKey] = {}
+        self._signers: dict[bytes, Ed25519PrivateKey] = {}
+
+    def make(self, conn: Connection, purpose: str, owner: str) -> Values:
+        """The next version of a key: a row with its proof, for `KeyRows.keep`."""
+        role = _OPENERS.get(purpose, "vault")
+        sealed, public = self._new(role, purpose, owner)
+        values: Values = {
+            "id": new_key_id(),
+            "purpose": purpose,
+            "owner": owner,
+            "version": next_version(conn, purpose, owner),
+            "role": role,
+            "sealed": sealed.to_bytes(),
+            "public": public,
+        }
+        secrets = self._vault_role().derived("row proof")
+        version = max(secrets)
+        return {**values, "proof": version.to_bytes(4) + _proof(secrets[version], values)}
+
+    def prove(self, values: Mapping[str, Any], proof: bytes) -> None:
+        """SealError unless this vault made the row; `values` are its PROVED columns."""
+        secret = self._vault_role().derived("row proof").get(int.from_bytes(proof[:4]))
+        if secret is None or not hmac.compare_digest(proof[4:], _proof(secret, values)):
+            raise SealError(
+                f"The row of a key for {values['purpose']} was not made by this vault, or was "
+                "changed; restore the key table from its backup and find out who wrote to it."
+            )
+
     def open(self, row: Row[Any]) -> FileKey:
         """Open a proved row that is sealed to the vault role."""
         if row.sealed not in self._opened:
@@ -112,7 +163,7 @@ class OwnKeys:
             self._signers[row.sealed] = private
         return self._signers[row.sealed]
 
-    def _make(self, role: str, purpose: str, owner: str) -> tuple[SealedKey, str | None]:
+    def _new(self, role: str, purpose: str, owner: str) -> tuple[SealedKey, str | None]:
         if purpose == AGE_PURPOSE:
             recipient, sealed = self._sealer().new_identity(owner)
             return sealed, recipient
@@ -121,38 +172,8 @@ class OwnKeys:
             return sealed, public_text(Ed25519PrivateKey.from_private_bytes(reveal(key)))
         return sealed, None
 
-    def _select(self, conn: Connection, purpose: str, owner: str | None) -> list[Row[Any]]:
-        column = tables.sealed_key.c
-        query = select(tables.sealed_key).where(
-            column.purpose == purpose, column.state.in_(_READABLE)
-        )
-        if owner is not None:
-            query = query.where(column.owner == owner)
-        # `active` sorts before `decrypt-only`.
-        return list(conn.execute(query.order_by(column.state, column.version.desc())).all())
-
-    def _prove(self, row: Row[Any]) -> None:
-        values = _unchanging(row._asdict())
-        seen = (*values.values(), row.proof)
-        if seen in self._proved:
-            return
-        proof = row.proof or b""
-        secret = self._vault_role().derived("row proof").get(int.from_bytes(proof[:4]))
-        if secret is None or not hmac.compare_digest(proof[4:], _proof(secret, values)):
-            raise SealError(
-                f"The row of a key for {row.purpose} was not made by this vault, or was changed; "
-                "restore the key table from its backup and find out who wrote to it."
-            )
-        self._proved.add(seen)
-
-
-def _unchanging(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: values[name]
-        for name in ("id", "purpose", "owner", "version", "role", "sealed", "public")
-    }
-
 
 def _proof(secret: Secret, values: Mapping[str, Any]) -> bytes:
-    document = {**_unchanging(values), "sealed": to_base64url(values["sealed"])}
+    document = {name: values[name] for name in PROVED}
+    document["sealed"] = to_base64url(values["sealed"])
     return hmac.new(reveal(secret), canonical(document), hashlib.sha256).digest()

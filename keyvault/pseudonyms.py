@@ -44,7 +44,7 @@ VERSIONS = range(1, len(ALPHABET))
 """Key versions that the text form can tell."""
 
 _BLOCK = 16
-_MOST = 2**31 // LENGTH - 1  # a pyarrow string array addresses its characters with 32 bits
+MOST = 2**31 // LENGTH - 1  # a pyarrow string array addresses its characters with 32 bits
 _CHUNK = 1 << 16  # rows at a time, so that the tables and the rows stay in the processor's cache
 
 Bytes = npt.NDArray[np.uint8]
@@ -94,8 +94,8 @@ def pseudonyms(key: FileKey, unit_type: str, version: int, subject_ids: Any) -> 
         known = column.is_valid()
         place = pc.if_else(known, pc.subtract(pc.cumulative_sum(known.cast(pa.int64())), 1), None)
         return pseudonyms(key, unit_type, version, column.drop_null()).take(place)
-    if len(column) > _MOST:
-        raise PseudonymError(f"At most {_MOST} subject ids at a time; pass them in pieces.")
+    if len(column) > MOST:
+        raise PseudonymError(f"At most {MOST} subject ids at a time; pass them in pieces.")
     letter = UNIT_LETTERS[unit_type]
     cmac = _Cmac(key)
     ids = np.frombuffer(column.buffers()[1], dtype=np.uint64).reshape(-1, 2)

@@ -10,7 +10,7 @@ from typing import NoReturn, SupportsIndex
 MAC_PURPOSES = frozenset({"subject-id", "pseudonym"})
 """Purposes of keys that compute subject ids and pseudonyms, and never seal anything."""
 
-SIGNING_PURPOSES = ("permit", "receipt", "token", "ledger")
+SIGNING_PURPOSES = ("permit", "receipt", "token", "ledger", "job")
 """Purposes of the service's own Ed25519 keys."""
 
 AGE_PURPOSE = "intake-identity"

@@ -1,45 +1,41 @@
 """The door to all of it.
 
-A `Vault` is made from a custody and a database connection, and keeps what it unwrapped in memory.
-Every method is handed a connection inside the caller's transaction and works in it; the ledger
-entries about keys, people and permits are written there too, by the vault itself, so callers don't
-write them again: `vault.founded`, `person.enrolled`, `permit.sealed`, `permit.suspended`,
-`permit.resumed`, `key.created`, `key.rotated`, `root.rotated`, `root.dropped`,
-`pseudonyms.given`.
+A `Vault` does the database's part and leaves what takes key bytes to a safe: one in this process's
+memory (`found`, `open`), or a process of its own behind a Unix socket (`at`). Every method is
+handed a connection inside the caller's transaction and works in it; the ledger entries about keys,
+people and permits are written there too, by the vault itself, so callers don't write them again:
+`vault.founded`, `person.enrolled`, `permit.sealed`, `permit.suspended`, `permit.resumed`,
+`key.created`, `key.rotated`, `pseudonyms.given`. (`root.rotated` and `root.dropped` are written by
+whoever holds the root, in transactions of its own.)
 
 Why it can be believed when the database can't: key pairs and founders are wrapped by the root
 (`wrapping`), rows of the vault's own keys carry a proof (`ownkeys`), enrolments lead back to the
-founders (`people`), and permits are signed bytes. What a captured database can still do is forget:
-put old rows back, or set a state back. The ledger's checkpoints are there to notice.
+founders (`people`), and permits are signed bytes (`authority`). What a captured database can still
+do is forget: put old rows back, or set a state back. The ledger's checkpoints are there to notice.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from keyvault import keyring, pseudonyms, signing, tables, tokens
+from keyvault import keyring, signing, tables, tokens
+from keyvault.authority import Authority, permit_row
 from keyvault.custody import Custody
-from keyvault.errors import (
-    EnrolmentError,
-    KeyringError,
-    PermitAbsentError,
-    PermitChangedError,
-    PermitError,
-    SignatureError,
-)
+from keyvault.errors import EnrolmentError, PermitError, SignatureError
 from keyvault.keyring import KeyInfo, RoleKeys, SealedKey, Sealer
 from keyvault.ledger import Ledger
-from keyvault.ownkeys import SERVICE, OwnKeys
-from keyvault.people import People, Person, read_enrolment
+from keyvault.ownkeys import SERVICE, KeyRows, Values
+from keyvault.people import Person, read_enrolment
+from keyvault.proxy import Proxy
+from keyvault.safe import Begin, Publics, Safe, SignedPermit, pen
 from keyvault.secret import AGE_PURPOSE, SIGNING_PURPOSES, Secret
-from keyvault.wrapping import Wrapped
 from policies import permits
-from policies.permits import Application, Permit, PermitFault, Purpose, Terms
-
-_ROTATABLE = ("permit", "receipt", "token", "pseudonym")
+from policies.permits import Permit, Purpose
 
 
 @dataclass(frozen=True)
@@ -51,17 +47,16 @@ class ScopeKeys:
 
 
 class Vault:
-    """Keys, people and permits of one installation. Make one with `found` or `open`."""
+    """Keys, people and permits of one installation. Make one with `found`, `open` or `at`."""
 
-    def __init__(self, custody: Custody) -> None:
-        self._wrapped = Wrapped(custody)
-        self._roles: dict[str, RoleKeys] = {}
-        self._publics: dict[str, tuple[int, bytes]] = {}
-        self._keys = OwnKeys(lambda: self._roles["vault"], lambda: Sealer(self._publics))
-        self._people = People(self._founders)
+    def __init__(self, safe: Safe | Proxy) -> None:
+        self._safe = safe
+        self._publics: Publics = {}
+        self._keys = KeyRows(safe.prove)
+        self._authority = Authority(safe.founders, self._keys)
 
     def __repr__(self) -> str:
-        return f"<Vault, roles {', '.join(self._roles)}, bytes hidden>"
+        return f"<Vault on {self._safe!r}>"
 
     __reduce_ex__ = Secret.__reduce_ex__
 
@@ -82,14 +77,13 @@ class Vault:
         won't do, KeyringError when this database has keys already.
         """
         people = _admit(founders)
-        vault = cls(custody)
-        root = vault._wrapped.found(conn, founders, now)
-        vault.refresh(conn)
+        safe = Safe(custody)
+        root = safe.found(conn, founders, now)
+        vault = cls(safe)
         origin = f"schakel/ledger/{keyring.new_key_id().removeprefix('key-')}"
-        for purpose in SIGNING_PURPOSES:
+        for purpose in (*SIGNING_PURPOSES, AGE_PURPOSE):
             owner = origin if purpose == "ledger" else SERVICE
-            vault._keys.create(conn, "vault", purpose, owner, now)
-        vault._keys.create(conn, "intake", AGE_PURPOSE, SERVICE, now)
+            vault._keys.keep(conn, safe.maker.make(conn, purpose, owner), now)
         Ledger.found(conn)
         facts = {"root": root, "founders": [person.id for person in people]}
         vault._record(conn, "vault.founded", facts, None, now)
@@ -97,25 +91,25 @@ class Vault:
 
     @classmethod
     def open(cls, conn: Connection, custody: Custody) -> "Vault":
-        """Every later start."""
-        vault = cls(custody)
+        """Every later start, with the root in this process's hands."""
+        vault = cls(Safe(custody))
         vault.refresh(conn)
         return vault
 
+    @classmethod
+    def at(cls, socket: Path) -> "Vault":
+        """The vault whose process listens there; it needn't be there yet."""
+        return cls(Proxy(socket))
+
     def refresh(self, conn: Connection) -> None:
         """Unwrap the role keys as they stand now, when another process has added versions."""
-        self._roles, self._publics = self._wrapped.role_keys(conn)
+        self._publics = self._safe.publics(conn)
 
     # Process roles and sealed keys
 
     def role(self, name: str) -> RoleKeys:
-        """The private half of one process role: to use, or to hand over as a credential."""
-        try:
-            return self._roles[name]
-        except KeyError:
-            raise KeyringError(
-                f"There is no process role {name}; use one of {', '.join(keyring.ROLES)}."
-            ) from None
+        """The private half of one process role; a vault's process gives it to that role only."""
+        return self._safe.role(name)
 
     def sealer(self, conn: Connection) -> Sealer:
         """The public halves to seal with now, proved to belong to the private ones."""
@@ -132,8 +126,8 @@ class Vault:
     def scope_keys(self, conn: Connection, scope: str, *, now: datetime) -> ScopeKeys:
         """The spine and subject-id keys of a scope, made when it is first asked for."""
         return ScopeKeys(
-            spine=self._ensure(conn, "linkage", "spine", scope, now),
-            subject_id=self._ensure(conn, "linkage", "subject-id", scope, now),
+            spine=self._ensure(conn, "spine", scope, now),
+            subject_id=self._ensure(conn, "subject-id", scope, now),
         )
 
     def intake_identities(self, conn: Connection) -> list[SealedKey]:
@@ -150,39 +144,24 @@ class Vault:
         now: datetime,
         actor: str | None = None,
     ) -> int:
-        """A next version of a permit, receipt or token key, or of a project's pseudonym key.
+        """A next version of a permit, receipt, token or job key, or of a project's pseudonym key.
 
         Older versions only verify. The new version comes back.
         """
-        if purpose not in _ROTATABLE:
-            raise KeyringError(f"Keys that get a next version are: {', '.join(_ROTATABLE)}.")
-        if self._keys.current(conn, purpose, owner).version == pseudonyms.VERSIONS[-1]:
-            raise KeyringError(f"There are {pseudonyms.VERSIONS[-1]} key versions at most.")
-        row = self._keys.create(conn, "vault", purpose, owner, now)
+        made = self._safe.make_next(conn, purpose, owner, actor)
+        row = self._keys.keep(conn, made, now)
         self._record(conn, "key.rotated", _key_facts(row), actor, now)
         return int(row.version)
 
-    def rotate_root(self, conn: Connection, *, now: datetime, actor: str | None = None) -> int:
-        """Rewrap what the root wraps under a new version; commit, then `finish_rotation`.
+    def rotate_root(self, begin: Begin, *, now: datetime, actor: str | None = None) -> int:
+        """Rewrap what the root wraps under a new version, and drop the old one.
 
         No file is rewritten and no pseudonym changes. Running processes go on: what they have
-        unwrapped stays valid, and they find either version in custody.
+        unwrapped stays valid. Whoever holds the custody does it in two transactions of its own
+        (begun by `begin` if that is this process), so the caller must have none open. Cut off at
+        any point it is finished by the next start, or the next rotation.
         """
-        old, new = self._wrapped.rotate(conn, now)
-        self._record(conn, "root.rotated", {"old": old, "new": new}, actor, now)
-        return new
-
-    def finish_rotation(
-        self, conn: Connection, *, now: datetime, actor: str | None = None
-    ) -> tuple[int, ...]:
-        """Drop the root versions that nothing refers to any more; they come back.
-
-        In a transaction after the rotation's own. Again, after a crash, does no harm.
-        """
-        gone = self._wrapped.finish(conn)
-        for version in gone:
-            self._record(conn, "root.dropped", {"old": version}, actor, now)
-        return gone
+        return self._safe.rotate_root(begin, now=now, actor=actor)
 
     # People
 
@@ -195,7 +174,7 @@ class Vault:
         now: datetime,
     ) -> Person:
         """Enrol a person, or change one's roles and keys, with two administrators' signatures."""
-        person = self._people.enrol(conn, document, signatures, now)
+        person = self._authority.people.enrol(conn, document, signatures, now)
         facts = {
             "person": person.id,
             "roles": list(person.roles),
@@ -207,11 +186,11 @@ class Vault:
 
     def person(self, conn: Connection, person: str) -> Person:
         """The person as enrolled now; EnrolmentError when nobody vouches for one."""
-        return self._people.person(conn, person)
+        return self._authority.people.person(conn, person)
 
     def people(self, conn: Connection) -> list[Person]:
         """Everybody enrolled, by id."""
-        return self._people.everybody(conn)
+        return self._authority.people.everybody(conn)
 
     def verify(
         self, conn: Connection, document: Mapping[str, Any], signature: Mapping[str, Any]
@@ -220,11 +199,7 @@ class Vault:
 
         A document that says `by` whom it is must be signed by that person.
         """
-        person = self.person(conn, str(signature.get("person")))
-        signing.verify(document, signature, person.signing_key)
-        if "by" in document and document["by"] != person.id:
-            raise SignatureError("The document is by another person than the one who signed it.")
-        return person
+        return self._authority.verify(conn, document, signature)
 
     # Permits
 
@@ -246,21 +221,12 @@ class Vault:
         different people, and a permit that grants exactly the terms that were applied for. An
         application gets one permit.
         """
-        self._refuse_undecided(conn, application, advice, approval)
-        document = {**permit, "signatures": {"advice": dict(advice), "approval": dict(approval)}}
-        try:
-            granted = Permit.from_document(document)
-            asked = Application.from_document(application)
-        except PermitFault as fault:
-            raise PermitError(str(fault)) from None
-        if granted.scope != granted.project:
-            raise PermitError("A permit's scope is its own project; no other project's spine.")
-        if granted.application != approval["document"]["application"]:
-            raise PermitError("The permit names another application than the approval.")
-        if granted.model_dump(by_alias=True, include=set(Terms.model_fields)) != asked.terms():
-            raise PermitError("The permit grants something else than was applied for and approved.")
-        self._ensure(conn, "vault", "pseudonym", granted.project, now)
-        row = self._write_permit(conn, granted, now)
+        signed = self._safe.seal_permit(
+            conn, permit, application=application, advice=advice, approval=approval
+        )
+        granted = Permit.from_document(signing.read_canonical(signed.body))
+        self._ensure(conn, "pseudonym", granted.project, now)
+        row = _write_permit(conn, granted, signed, now)
         facts = {
             "permit": granted.id,
             "project": granted.project,
@@ -275,17 +241,12 @@ class Vault:
         self, conn: Connection, permit_id: str, purpose: Purpose, *, now: datetime
     ) -> Permit:
         """The permit, when it allows this purpose now; PermitError with the reason when not."""
-        row = _permit_row(conn, permit_id)
-        permit = self._read_permit(conn, row)
-        reason = permits.refusal(permit, purpose=purpose, now=now, state=row.state)
-        if reason is not None:
-            raise PermitError(reason)
-        return permit
+        return self._authority.permit(conn, permit_id, purpose, now)
 
     def permit_envelope(self, conn: Connection, permit_id: str) -> dict[str, Any]:
         """{permit, key, key_version, signature, state}, verified, whatever the state."""
-        row = _permit_row(conn, permit_id)
-        self._read_permit(conn, row)
+        row = permit_row(conn, permit_id)
+        self._authority.read_permit(conn, row)
         return self._envelope(conn, row)
 
     def suspend(
@@ -313,36 +274,46 @@ class Vault:
         actor: str | None = None,
     ) -> Any:
         """Pseudonyms of the permit's project for a column of subject ids (pyarrow), in order."""
-        permit = self.permit(conn, permit_id, "pseudonymise", now=now)
-        row = self._keys.current(conn, "pseudonym", permit.project)
-        column = pseudonyms.pseudonyms(self._keys.open(row), unit_type, row.version, subject_ids)
+        spoken = self._safe.pseudonyms(conn, permit_id, unit_type, subject_ids, now=now)
         facts = {
             "permit": permit_id,
-            "project": permit.project,
+            "project": spoken.project,
             "unit_type": unit_type,
-            "count": len(column),
-            "key_version": row.version,
+            "count": len(spoken.column),
+            "key_version": spoken.key_version,
         }
         self._record(conn, "pseudonyms.given", facts, actor, now)
-        return column
+        return spoken.column
 
     # The service's own signatures
 
     def ledger(self, conn: Connection) -> Ledger:
         """The pen for the ledger."""
-        row = self._keys.current(conn, "ledger", owner=None)
-        return Ledger(row.owner, self._keys.signer(row))
+        return pen(conn, self._keys, self._safe.vouch)
 
     def sign_receipt(self, conn: Connection, document: Mapping[str, Any]) -> dict[str, Any]:
-        """The document (with `type` and `version`) with the service's signature in it."""
-        row = self._keys.current(conn, "receipt")
-        return signing.seal_document(document, self._keys.signer(row))
+        """The document, whose `type` is `receipt`, with the service's signature in it."""
+        if document.get("type") != "receipt":
+            raise SignatureError("A receipt's `type` is `receipt`.")
+        return self._safe.sign_document(conn, document)
 
     def sign_manifest(self, conn: Connection, document: Mapping[str, Any]) -> dict[str, Any]:
         """The same for a release's manifest, whose `type` is `manifest`."""
         if document.get("type") != "manifest":
             raise SignatureError("A manifest's `type` is `manifest`.")
-        return self.sign_receipt(conn, document)
+        return self._safe.sign_document(conn, document)
+
+    def sign_job(self, conn: Connection, document: Mapping[str, Any]) -> str:
+        """A signature on what a job is to do, for its worker to hold against `verify_job`."""
+        return self._safe.sign_job(conn, document)
+
+    def verify_job(self, conn: Connection, document: Mapping[str, Any], signature: str) -> None:
+        """SignatureError unless the vault signed this job, with its present key or an older one."""
+        body = signing.canonical(document)
+        for row in self._keys.rows(conn, "job"):
+            with suppress(SignatureError):
+                return signing.check_bytes(body, signature, row.public)
+        raise SignatureError("This job is not one that the vault signed.")
 
     def sign_token(
         self,
@@ -356,8 +327,8 @@ class Vault:
         claims: Mapping[str, Any] | None = None,
     ) -> str:
         """An access token (RFC 9068) with further claims; see `tokens`."""
-        return tokens.sign_token(
-            self._keys.signer(self._keys.current(conn, "token")),
+        return self._safe.sign_token(
+            conn,
             issuer=issuer,
             audience=audience,
             subject=subject,
@@ -386,9 +357,6 @@ class Vault:
 
     # Inside
 
-    def _founders(self, conn: Connection) -> list[Person]:
-        return [read_enrolment(document) for document in self._wrapped.founders(conn)]
-
     def _record(
         self,
         conn: Connection,
@@ -399,90 +367,26 @@ class Vault:
     ) -> None:
         self.ledger(conn).append(conn, kind, facts, actor=actor, now=now)
 
-    def _ensure(
-        self, conn: Connection, role: str, purpose: str, owner: str, now: datetime
-    ) -> SealedKey:
-        row, made = self._keys.ensure(conn, role, purpose, owner, now)
+    def _ensure(self, conn: Connection, purpose: str, owner: str, now: datetime) -> SealedKey:
+        def make() -> Values:
+            return self._safe.make_first(conn, purpose, owner)
+
+        row, made = self._keys.ensure(conn, make, purpose, owner, now)
         if made:
             self._record(conn, "key.created", _key_facts(row), None, now)
         return SealedKey.from_bytes(row.sealed)
 
-    def _refuse_undecided(
-        self,
-        conn: Connection,
-        application: Mapping[str, Any],
-        advice: Mapping[str, Any],
-        approval: Mapping[str, Any],
-    ) -> None:
-        for decision, role in ((advice, "dpo"), (approval, "director")):
-            try:
-                signer = self.verify(conn, decision["document"], decision["signature"])
-            except (SignatureError, EnrolmentError) as error:
-                raise PermitError(f"The signature of the {role} doesn't stand: {error}") from None
-            if role not in signer.roles:
-                raise PermitError(f"Somebody signed who is not enrolled as {role}.")
-        if advice["signature"]["person"] == approval["signature"]["person"]:
-            raise PermitError("Advice and approval must come from two different people.")
-        fault = permits.approval_fault(
-            permits.sha256(application), advice["document"], approval["document"]
-        )
-        if fault is not None:
-            raise PermitError(fault)
-
-    def _write_permit(self, conn: Connection, permit: Permit, now: datetime) -> Row[Any]:
-        column = tables.permit.c
-        if conn.scalar(select(column.id).where(column.id == permit.id)):
-            raise PermitError("There is a permit of that id already; a changed one gets a new id.")
-        # Otherwise a suspended permit could be had again under another id.
-        for row in conn.execute(select(tables.permit).where(column.project == permit.project)):
-            if self._read_permit(conn, row).application == permit.application:
-                raise PermitError("That application has its permit already; a new one is needed.")
-        body = signing.canonical(permit.document())
-        key = self._keys.current(conn, "permit")
-        conn.execute(
-            insert(tables.permit).values(
-                id=permit.id,
-                project=permit.project,
-                body=body,
-                signature=signing.sign_bytes(body, self._keys.signer(key)),
-                key_version=key.version,
-                state="in_force",
-                sealed_at=signing.utc_text(now),
-            )
-        )
-        return _permit_row(conn, permit.id)
-
-    def _read_permit(self, conn: Connection, row: Row[Any]) -> Permit:
-        """The permit of a row, when its bytes are still those that were signed."""
-        try:
-            signing.check_bytes(row.body, row.signature, self._permit_key(conn, row.key_version))
-            permit = Permit.from_document(signing.read_canonical(row.body))
-        except (SignatureError, PermitFault):
-            raise PermitChangedError(
-                "The stored permit is not the one that was signed; restore it from a backup and "
-                "find out who changed it."
-            ) from None
-        if (permit.id, permit.project) != (row.id, row.project):
-            raise PermitChangedError("The stored permit stands in the place of another one.")
-        return permit
-
-    def _permit_key(self, conn: Connection, version: int) -> str:
-        for row in self._keys.rows(conn, "permit"):
-            if row.version == version:
-                return str(row.public)
-        raise PermitError("The key that signed this permit is no longer valid; have it renewed.")
-
     def _envelope(self, conn: Connection, row: Row[Any]) -> dict[str, Any]:
         return {
             "permit": signing.read_canonical(row.body),
-            "key": self._permit_key(conn, row.key_version),
+            "key": self._authority.permit_key(conn, row.key_version),
             "key_version": row.key_version,
             "signature": row.signature,
             "state": row.state,
         }
 
     def _change(self, conn: Connection, permit_id: str, old: str, new: str) -> None:
-        self._read_permit(conn, _permit_row(conn, permit_id))
+        self._authority.read_permit(conn, permit_row(conn, permit_id))
         column = tables.permit.c
         changed = conn.execute(
             update(tables.permit)
@@ -512,8 +416,18 @@ def _key_facts(row: Row[Any]) -> dict[str, Any]:
     }
 
 
-def _permit_row(conn: Connection, permit_id: str) -> Row[Any]:
-    row = conn.execute(select(tables.permit).where(tables.permit.c.id == permit_id)).first()
-    if row is None:
-        raise PermitAbsentError("There is no permit of that id.")
-    return row
+def _write_permit(
+    conn: Connection, permit: Permit, signed: SignedPermit, now: datetime
+) -> Row[Any]:
+    conn.execute(
+        insert(tables.permit).values(
+            id=permit.id,
+            project=permit.project,
+            body=signed.body,
+            signature=signed.signature,
+            key_version=signed.key_version,
+            state="in_force",
+            sealed_at=signing.utc_text(now),
+        )
+    )
+    return permit_row(conn, permit.id)

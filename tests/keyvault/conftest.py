@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 
 from keyvault import tables
 from keyvault.custody import FileCustody
+from keyvault.safe import Safe
 from keyvault.signing import public_text, sign, utc_text
 from keyvault.vault import Vault
 from policies.permits import sha256
@@ -71,12 +72,23 @@ class House:
     bob: Someone
     others: dict[str, Someone]
 
+    @property
+    def safe(self) -> Safe:
+        """What the vault leaves the key bytes to."""
+        return safe_of(self.vault)
+
     def enrol(self, conn: Connection, person: Someone, at: datetime, **changes: Any) -> None:
         """Enrol with both founders' signatures."""
         document = person.enrolment(at, **changes)
         signatures = [self.ann.sign(document), self.bob.sign(document)]
         self.vault.enrol(conn, document, signatures, now=at)
         self.others[person.id] = person
+
+
+def safe_of(vault: Vault) -> Safe:
+    """The safe in this process that a vault uses."""
+    assert isinstance(vault._safe, Safe)
+    return vault._safe
 
 
 def new_engine(path: Path) -> Engine:

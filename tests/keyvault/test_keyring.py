@@ -124,7 +124,7 @@ def test_another_key_is_no_age_identity() -> None:
 
 def test_sealing_to_an_unknown_role() -> None:
     with pytest.raises(KeyringError, match="no process role"):
-        SEALER.new_key("identified", "payload", "d-1")
+        SEALER.new_key("courier", "payload", "d-1")
 
 
 @pytest.mark.parametrize(

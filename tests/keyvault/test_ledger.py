@@ -24,6 +24,7 @@ from keyvault.ledger import (
     read_export,
     stored_entries,
     verify,
+    vouched_by,
 )
 from keyvault.ledger import size as head_size
 from keyvault.merkle import (
@@ -174,7 +175,9 @@ def rewrite(conn: Connection, pen: Ledger, change: Callable[[dict[str, Any]], No
 
 
 def test_a_ledger_rewritten_by_a_stranger_is_found(conn: Connection, ledger: Ledger) -> None:
-    stranger = Ledger(ledger.origin, Ed25519PrivateKey.generate())
+    private = Ed25519PrivateKey.generate()
+    vouch = vouched_by(ledger.origin, private)
+    stranger = Ledger(ledger.origin, public_text(private), vouch)
     rewrite(conn, stranger, lambda document: document.update(actor=None))
     [problem, *_] = verify(conn, ledger.verifier)
     assert (problem.kind, problem.position) == ("unsigned", 0)
@@ -266,7 +269,8 @@ def test_facts_of_every_kind(conn: Connection, ledger: Ledger) -> None:
 def test_two_writers_can_not_fork_it(tmp_path: Path) -> None:
     """Many threads, each its own connection: every entry is in, in one line."""
     engine = new_engine(tmp_path / "ledger.db")
-    ledger = Ledger("o", Ed25519PrivateKey.generate())
+    private = Ed25519PrivateKey.generate()
+    ledger = Ledger("o", public_text(private), vouched_by("o", private))
     with engine.begin() as conn:
         tables.metadata.create_all(conn)
         Ledger.found(conn)

@@ -174,7 +174,7 @@ def test_more_rows_than_fit_the_cache_at_once() -> None:
 
 
 def test_too_many_at_once_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keyvault.pseudonyms, "_MOST", 2)
+    monkeypatch.setattr(keyvault.pseudonyms, "MOST", 2)
     with pytest.raises(PseudonymError, match="in pieces"):
         pseudonyms(PROJECT, "person", 1, ids([b"a" * 16] * 3))
 

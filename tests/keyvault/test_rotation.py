@@ -16,7 +16,7 @@ from keyvault.ledger import entries, verify
 from keyvault.pseudonyms import Origins, subject_ids
 from keyvault.sealing import open_bytes, seal_bytes
 from keyvault.vault import Vault
-from tests.keyvault.conftest import NOW, House, Request
+from tests.keyvault.conftest import NOW, House, Request, safe_of
 
 SUBJECTS = pa.array([bytes([n]) * 16 for n in range(5)], pa.binary(16))
 
@@ -25,9 +25,9 @@ def rotate(house: House, vault: Vault | None = None) -> None:
     """The whole rotation, as an operation does it."""
     vault = vault or house.vault
     with house.engine.begin() as conn:
-        vault.rotate_root(conn, now=NOW, actor="ann")
+        safe_of(vault).rotate(conn, now=NOW, actor="ann")
     with house.engine.begin() as conn:
-        vault.finish_rotation(conn, now=NOW, actor="ann")
+        safe_of(vault).finish(conn, now=NOW, actor="ann")
 
 
 def roots(house: House) -> list[tuple[int, str]]:
@@ -106,18 +106,18 @@ def test_another_process_goes_on_before_between_and_after(house: House, work: Wo
         other = Vault.open(conn, FileCustody.open(house.custody._path))
         lazy = Vault.open(conn, FileCustody.open(house.custody._path))
         work.goes_on(other, conn)
-        house.vault.rotate_root(conn, now=NOW)
+        house.safe.rotate(conn, now=NOW, actor=None)
     with house.engine.begin() as conn:
         work.goes_on(other, conn)
     with house.engine.begin() as conn:
-        assert house.vault.finish_rotation(conn, now=NOW) == (1,)
+        assert house.safe.finish(conn, now=NOW, actor=None) == (1,)
     with house.engine.begin() as conn:
         work.goes_on(other, conn)
         # This one had unwrapped no founders yet: it re-reads row and key file.
         work.goes_on(lazy, conn)
         lazy.refresh(conn)
         work.goes_on(lazy, conn)
-        assert other.rotate_root(conn, now=NOW) == 3
+        assert safe_of(other).rotate(conn, now=NOW, actor=None) == 3
 
 
 def test_while_others_work_all_the_time(house: House, work: Work) -> None:
@@ -160,21 +160,21 @@ class CrashError(Exception):
 
 def crash_after_adding(house: House) -> None:
     with house.engine.begin() as conn:
-        house.vault.rotate_root(conn, now=NOW)
+        house.safe.rotate(conn, now=NOW, actor=None)
         raise CrashError
 
 
 def crash_after_rewrapping(house: House) -> None:
     with house.engine.begin() as conn:
-        house.vault.rotate_root(conn, now=NOW)
+        house.safe.rotate(conn, now=NOW, actor=None)
     raise CrashError
 
 
 def crash_after_dropping(house: House) -> None:
     with house.engine.begin() as conn:
-        house.vault.rotate_root(conn, now=NOW)
+        house.safe.rotate(conn, now=NOW, actor=None)
     with house.engine.begin() as conn:
-        house.vault.finish_rotation(conn, now=NOW)
+        house.safe.finish(conn, now=NOW, actor=None)
         raise CrashError
 
 
@@ -203,7 +203,7 @@ def test_a_crash_between_any_two_steps(
         vault = Vault.open(conn, custody)
         work.goes_on(vault, conn)
     with house.engine.begin() as conn:
-        vault.finish_rotation(conn, now=NOW)
+        safe_of(vault).finish(conn, now=NOW, actor=None)
         active = known[-1][0]
         assert custody.versions() == (active,)
     with house.engine.begin() as conn:
@@ -218,22 +218,22 @@ def test_a_crash_between_any_two_steps(
 def test_rotating_again_without_finishing(house: House, work: Work) -> None:
     for expected in (2, 3):
         with house.engine.begin() as conn:
-            assert house.vault.rotate_root(conn, now=NOW) == expected
+            assert house.safe.rotate(conn, now=NOW, actor=None) == expected
     assert house.custody.versions() == (2, 3), "the first drops out: nothing refers to it"
     with house.engine.begin() as conn:
-        assert house.vault.finish_rotation(conn, now=NOW) == (1, 2)
-        assert house.vault.finish_rotation(conn, now=NOW) == ()
+        assert house.safe.finish(conn, now=NOW, actor=None) == (1, 2)
+        assert house.safe.finish(conn, now=NOW, actor=None) == ()
         work.goes_on(house.vault, conn)
 
 
 def test_finishing_in_the_same_transaction_is_refused(house: House, work: Work) -> None:
     """A rollback would leave rows under a root that is no more."""
     with house.engine.begin() as conn:
-        house.vault.rotate_root(conn, now=NOW)
+        house.safe.rotate(conn, now=NOW, actor=None)
         with pytest.raises(KeyringError, match="isn't committed yet"):
-            house.vault.finish_rotation(conn, now=NOW)
+            house.safe.finish(conn, now=NOW, actor=None)
         with conn.begin_nested(), pytest.raises(KeyringError, match="isn't committed yet"):
-            house.vault.finish_rotation(conn, now=NOW)
+            house.safe.finish(conn, now=NOW, actor=None)
         conn.rollback()
     with house.engine.begin() as conn:
         work.goes_on(Vault.open(conn, FileCustody.open(house.custody._path)), conn)
@@ -243,11 +243,11 @@ def test_a_root_that_rows_still_name_is_kept(house: House, work: Work) -> None:
     """Whatever the states say, only versions that no row names are dropped."""
     with house.engine.begin() as conn:
         old = conn.execute(select(tables.founders)).one()
-        house.vault.rotate_root(conn, now=NOW)
+        house.safe.rotate(conn, now=NOW, actor=None)
         values = {"root_version": old.root_version, "wrapped": old.wrapped}
         conn.execute(update(tables.founders).values(values))
     with house.engine.begin() as conn:
-        assert house.vault.finish_rotation(conn, now=NOW) == ()
+        assert house.safe.finish(conn, now=NOW, actor=None) == ()
         assert house.custody.versions() == (1, 2)
         work.goes_on(Vault.open(conn, FileCustody.open(house.custody._path)), conn)
 

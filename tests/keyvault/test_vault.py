@@ -25,8 +25,9 @@ from keyvault.errors import (
     SignatureError,
 )
 from keyvault.ledger import entries, verify
-from keyvault.ownkeys import OwnKeys
+from keyvault.ownkeys import KeyRows
 from keyvault.pseudonyms import Origins, check, subject_ids
+from keyvault.safe import Safe
 from keyvault.secret import reveal
 from keyvault.signing import canonical, check_bytes, public_text, verify_receipt
 from keyvault.vault import Vault
@@ -87,7 +88,7 @@ def test_an_empty_database_says_what_to_do(empty: Any) -> None:
     with pytest.raises(KeyringError, match="schakel init"):
         Vault.open(conn, custody)
     with pytest.raises(KeyringError, match="schakel init"):
-        Vault(custody).rotate_root(conn, now=NOW)
+        Safe(custody).rotate(conn, now=NOW, actor=None)
 
 
 def test_the_sealed_founders_are_needed(house: House, conn: Connection) -> None:
@@ -182,14 +183,14 @@ def test_two_processes_make_one_scope_key(
 ) -> None:
     """The race on "create if absent": the other one's row comes between look and insert."""
     made = house.vault.scope_keys(conn, "neet", now=NOW)
-    look = OwnKeys._select
+    look = KeyRows._select
     seen: list[bool] = []
 
     def too_early(*args: Any) -> Any:
         seen.append(True)
         return [] if len(seen) == 1 else look(*args)
 
-    monkeypatch.setattr(OwnKeys, "_select", too_early)
+    monkeypatch.setattr(KeyRows, "_select", too_early)
     monkeypatch.setattr("keyvault.ownkeys.next_version", lambda *_: 1)
     assert house.vault.scope_keys(conn, "neet", now=NOW) == made
 
@@ -564,7 +565,10 @@ def test_receipts_and_manifests(house: House, conn: Connection) -> None:
     assert house.vault.rotate_key(conn, "receipt", now=NOW) == 2
     new, old = house.vault.public_keys(conn)["receipt"]
     assert old == public
-    assert house.vault.sign_receipt(conn, {"type": "r", "version": 1})["signature"]["key"] == new
+    signed = house.vault.sign_receipt(conn, {"type": "receipt", "version": 1})
+    assert signed["signature"]["key"] == new
+    with pytest.raises(SignatureError, match="is `receipt`"):
+        house.vault.sign_receipt(conn, {"type": "permit", "version": 1})
 
 
 def test_the_ledger_of_all_this_is_whole(house: House, conn: Connection) -> None:

@@ -1,0 +1,230 @@
+"""The part of the vault that holds key bytes.
+
+A `Safe` has the custody, the private halves it unwrapped, and the service's own keys. It signs,
+proves and gives; it writes nothing, but for the root's rotation, which belongs to whoever holds the
+custody. The vault's callers hold one in their own process, or speak to a process that does
+(`proxy`, `server`). Each method is handed a connection to read from.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from keyvault import keyring, pseudonyms, signing, tokens
+from keyvault.authority import Authority
+from keyvault.custody import Custody
+from keyvault.errors import EnrolmentError, KeyringError, SignatureError
+from keyvault.keyring import RoleKeys, Sealer
+from keyvault.ledger import Ledger, Vouch, vouched_by
+from keyvault.ownkeys import KeyMaker, KeyRows, Values
+from keyvault.secret import Secret
+from keyvault.wrapping import Wrapped
+
+_SCOPED = ("spine", "subject-id", "pseudonym")
+_ROTATABLE = ("permit", "receipt", "token", "job", "pseudonym")
+
+Publics = dict[str, tuple[int, bytes]]
+"""The active public half of each process role, with its version."""
+
+Begin = Callable[[], AbstractContextManager[Connection]]
+"""Begins a transaction of one's own, which the block's end commits."""
+
+
+@dataclass(frozen=True)
+class SignedPermit:
+    """A permit's canonical bytes with the service's signature."""
+
+    body: bytes
+    signature: str
+    key_version: int
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A column of pseudonyms, and whose key of which version gave them."""
+
+    project: str
+    key_version: int
+    column: Any
+
+
+class Safe:
+    """Custody, private halves and the service's own keys, in this process's memory."""
+
+    def __init__(self, custody: Custody) -> None:
+        self._wrapped = Wrapped(custody)
+        self._roles: dict[str, RoleKeys] = {}
+        self._publics: Publics = {}
+        self.maker = KeyMaker(lambda: self._roles["vault"], lambda: Sealer(self._publics))
+        self.keys = KeyRows(self.maker.prove)
+        self.authority = Authority(self.founders, self.keys)
+
+    def __repr__(self) -> str:
+        return f"<Safe, roles {', '.join(self._roles)}, bytes hidden>"
+
+    __reduce_ex__ = Secret.__reduce_ex__
+
+    def found(
+        self, conn: Connection, founders: Sequence[Mapping[str, Any]], now: datetime
+    ) -> int:
+        """Make the role key pairs and seal the founders; the root version comes back."""
+        root = self._wrapped.found(conn, founders, now)
+        self.publics(conn)
+        return root
+
+    def publics(self, conn: Connection) -> Publics:
+        """The public halves as they stand now, proved to belong to the private ones."""
+        self._roles, self._publics = self._wrapped.role_keys(conn)
+        return self._publics
+
+    def founders(self, conn: Connection) -> tuple[dict[str, Any], ...]:
+        """The founding enrolments."""
+        return self._wrapped.founders(conn)
+
+    def role(self, name: str) -> RoleKeys:
+        """The private half of one process role."""
+        try:
+            return self._roles[name]
+        except KeyError:
+            raise KeyringError(
+                f"There is no process role {name}; use one of {', '.join(keyring.ROLES)}."
+            ) from None
+
+    # Key rows
+
+    def prove(self, values: Mapping[str, Any], proof: bytes) -> None:
+        """SealError unless the vault made this key row."""
+        self.maker.prove(values, proof)
+
+    def make_first(self, conn: Connection, purpose: str, owner: str) -> Values:
+        """The first key of a scope or project, as a row with its proof."""
+        if purpose not in _SCOPED:
+            raise KeyringError(f"Scopes and projects have keys for {', '.join(_SCOPED)}.")
+        return self.maker.make(conn, purpose, owner)
+
+    def make_next(self, conn: Connection, purpose: str, owner: str, actor: str | None) -> Values:
+        """The next version of a key that rotates, as a row with its proof."""
+        if purpose not in _ROTATABLE:
+            raise KeyringError(f"Keys that get a next version are: {', '.join(_ROTATABLE)}.")
+        if self.keys.current(conn, purpose, owner).version == pseudonyms.VERSIONS[-1]:
+            raise KeyringError(f"There are {pseudonyms.VERSIONS[-1]} key versions at most.")
+        self._refuse_others_than_administrators(conn, actor)
+        return self.maker.make(conn, purpose, owner)
+
+    # Signatures
+
+    def vouch(self, row: Row[Any]) -> Vouch:
+        """What signs checkpoints with the ledger key of a row."""
+        return vouched_by(row.owner, self.maker.signer(row))
+
+    def sign_document(self, conn: Connection, document: Mapping[str, Any]) -> dict[str, Any]:
+        """A receipt or a manifest with the service's signature in it."""
+        if document.get("type") not in ("receipt", "manifest"):
+            raise SignatureError("The service signs receipts and manifests, by their `type`.")
+        row = self.keys.current(conn, "receipt")
+        return signing.seal_document(document, self.maker.signer(row))
+
+    def sign_token(
+        self,
+        conn: Connection,
+        *,
+        issuer: str,
+        audience: str,
+        subject: str,
+        lifetime: timedelta,
+        now: datetime,
+        claims: Mapping[str, Any],
+    ) -> str:
+        """An access token."""
+        return tokens.sign_token(
+            self.maker.signer(self.keys.current(conn, "token")),
+            issuer=issuer,
+            audience=audience,
+            subject=subject,
+            lifetime=lifetime,
+            now=now,
+            claims=claims,
+        )
+
+    def sign_job(self, conn: Connection, document: Mapping[str, Any]) -> str:
+        """A signature on what a job is to do; the document's `type` is `job`."""
+        if document.get("type") != "job":
+            raise SignatureError("A job's `type` is `job`.")
+        signer = self.maker.signer(self.keys.current(conn, "job"))
+        return signing.sign_bytes(signing.canonical(document), signer)
+
+    def seal_permit(
+        self,
+        conn: Connection,
+        permit: Mapping[str, Any],
+        *,
+        application: Mapping[str, Any],
+        advice: Mapping[str, Any],
+        approval: Mapping[str, Any],
+    ) -> SignedPermit:
+        """Sign a permit that two people decided on; see `Vault.seal_permit`."""
+        granted = self.authority.decided(conn, permit, application, advice, approval)
+        body = signing.canonical(granted.document())
+        key = self.keys.current(conn, "permit")
+        return SignedPermit(body, signing.sign_bytes(body, self.maker.signer(key)), key.version)
+
+    # Pseudonyms
+
+    def pseudonyms(
+        self, conn: Connection, permit_id: str, unit_type: str, subject_ids: Any, *, now: datetime
+    ) -> Spoken:
+        """Pseudonyms for a column of subject ids, under a permit in force."""
+        permit = self.authority.permit(conn, permit_id, "pseudonymise", now)
+        row = self.keys.current(conn, "pseudonym", permit.project)
+        key = self.maker.open(row)
+        column = pseudonyms.pseudonyms(key, unit_type, row.version, subject_ids)
+        return Spoken(permit.project, row.version, column)
+
+    # The root
+
+    def rotate_root(self, begin: Begin, *, now: datetime, actor: str | None) -> int:
+        """Both halves of a rotation, each in a transaction of its own; the new version."""
+        with begin() as conn:
+            self._refuse_others_than_administrators(conn, actor)
+            version = self.rotate(conn, now=now, actor=actor)
+        with begin() as conn:
+            self.finish(conn, now=now, actor=actor)
+        return version
+
+    def rotate(self, conn: Connection, *, now: datetime, actor: str | None) -> int:
+        """Rewrap what the root wraps under a new version; commit, then `finish`."""
+        old, new = self._wrapped.rotate(conn, now)
+        self._record(conn, "root.rotated", {"old": old, "new": new}, actor, now)
+        return new
+
+    def finish(self, conn: Connection, *, now: datetime, actor: str | None) -> tuple[int, ...]:
+        """Drop the root versions that nothing refers to any more; they come back.
+
+        In a transaction after the rotation's own. Again, after a crash, does no harm.
+        """
+        gone = self._wrapped.finish(conn)
+        for version in gone:
+            self._record(conn, "root.dropped", {"old": version}, actor, now)
+        return gone
+
+    def _refuse_others_than_administrators(self, conn: Connection, actor: str | None) -> None:
+        """A person who has keys rotated is an administrator; None is whoever runs this process."""
+        if actor is not None:
+            roles = self.authority.people.person(conn, actor).roles
+            if "administrator" not in roles:
+                raise EnrolmentError("It takes somebody enrolled as administrator to rotate keys.")
+
+    def _record(
+        self, conn: Connection, kind: str, facts: dict[str, Any], actor: str | None, now: datetime
+    ) -> None:
+        pen(conn, self.keys, self.vouch).append(conn, kind, facts, actor=actor, now=now)
+
+
+def pen(conn: Connection, keys: KeyRows, vouch: Callable[[Row[Any]], Vouch]) -> Ledger:
+    """The pen for the ledger, with the ledger key's row."""
+    row = keys.current(conn, "ledger", owner=None)
+    return Ledger(row.owner, row.public, vouch(row))

@@ -1,0 +1,319 @@
+"""The vault's process: who may ask it for what, and what it checks for itself before.
+
+It believes no caller. Who speaks is told by the kernel (SO_PEERCRED of the Unix socket), and each
+user may take certain process roles and no other. What a call is about (permits, people, key rows,
+the ledger) it reads itself, on a connection of its own that sees what is committed, by its own
+clock. What it gives to whom:
+
+    everybody   public halves, founding enrolments, whether it made a key row, the checkpoint of the
+                committed ledger grown by the caller's leaves
+    own role    its private half
+    api         tokens for people enrolled, receipts, permits two people decided on, jobs of people
+                enrolled, first keys of scopes and projects, keys that administrators rotate
+    linkage     first keys of scopes
+    release     pseudonyms and manifests under a permit in force
+"""
+
+import logging
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from keyvault.calls import Broken, receive, send
+from keyvault.errors import (
+    KeyringError,
+    KeyvaultError,
+    NotForYouError,
+    PermitError,
+    SignatureError,
+    VaultAwayError,
+)
+from keyvault.keyring import next_version
+from keyvault.ledger import Watch, grow
+from keyvault.ownkeys import PROVED, Values
+from keyvault.pseudonyms import LENGTH
+from keyvault.safe import Begin, Safe
+from keyvault.signing import from_base64url, to_base64url
+
+log = logging.getLogger("schakel")
+
+CALLERS = ("api", "intake", "linkage", "release", "identified")
+"""Process roles that ask the vault; what has no key pair of its own among them is the api."""
+
+QUEUES = {"api": frozenset({"intake", "linkage", "release"})}
+"""Whose jobs a role may have signed. `identified` has a queue, and nothing is enqueued there yet:
+its operations aren't built."""
+
+JOB = frozenset(
+    {"type", "version", "id", "kind", "queue", "arguments", "exclusive", "actor", "organisation",
+     "created_at"}
+)  # fmt: skip
+"""Members of the document that says what a job is to do."""
+
+MOST_CONNECTIONS = 64
+"""Open connections of one user."""
+
+_CREDENTIALS = struct.Struct("3i")
+Answer = tuple[dict[str, Any], bytes]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call: what it holds, and the process roles that its caller may take."""
+
+    held: Mapping[str, Any]
+    data: bytes
+    roles: frozenset[str]
+
+
+def listen(path: Path) -> socket.socket:
+    """A socket at a path, for its owner and the folder's group; a dead one there is replaced."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+            if other.connect_ex(str(path)) == 0:
+                raise VaultAwayError(f"Another vault listens at {path}; stop that one first.")
+        path.unlink(missing_ok=True)
+        listening.bind(str(path))
+        path.chmod(0o660)
+        listening.listen(MOST_CONNECTIONS)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+class Server:
+    """Answers calls to a safe. `roles_of` says which process roles a user (uid) may take."""
+
+    def __init__(
+        self,
+        safe: Safe,
+        reading: Begin,
+        writing: Begin,
+        roles_of: Callable[[int], frozenset[str]],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._safe, self._reading, self._writing = safe, reading, writing
+        self._roles_of, self._now = roles_of, now
+        self._watch, self._ledger = Watch(), threading.Lock()
+        self._open: dict[int, int] = {}
+        self._counting = threading.Lock()
+        self._calls: Mapping[str, tuple[frozenset[str], Callable[[Call], Answer]]] = {
+            "publics": (frozenset(CALLERS), self._publics),
+            "founders": (frozenset(CALLERS), self._founders),
+            "prove": (frozenset(CALLERS), self._prove),
+            "vouch": (frozenset(CALLERS), self._vouch),
+            "role": (frozenset(CALLERS) - {"api"}, self._role),
+            "make_first": (frozenset({"api", "linkage"}), self._make_first),
+            "make_next": (frozenset({"api"}), self._make_next),
+            "sign_token": (frozenset({"api"}), self._sign_token),
+            "sign_job": (frozenset({"api"}), self._sign_job),
+            "seal_permit": (frozenset({"api"}), self._seal_permit),
+            "rotate_root": (frozenset({"api"}), self._rotate_root),
+            "sign_document": (frozenset({"api", "release"}), self._sign_document),
+            "pseudonyms": (frozenset({"release"}), self._pseudonyms),
+        }
+
+    def run(self, listening: socket.socket, wanted: Callable[[], bool]) -> None:
+        """Answer as long as it is wanted, each connection in a thread of its own."""
+        listening.settimeout(0.2)
+        while wanted():
+            with suppress(TimeoutError):
+                connection, _ = listening.accept()
+                threading.Thread(target=self._attend, args=(connection,), daemon=True).start()
+
+    def _attend(self, connection: socket.socket) -> None:
+        with connection:
+            option = connection.getsockopt(
+                socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
+            )
+            _, user, _ = _CREDENTIALS.unpack(option)
+            roles = self._roles_of(user)
+            if not roles or not self._enters(user):
+                log.warning("the vault shows user %d out", user)
+                return
+            try:
+                self._converse(connection, roles)
+            finally:
+                with self._counting:
+                    self._open[user] -= 1
+
+    def _enters(self, user: int) -> bool:
+        with self._counting:
+            count = self._open.get(user, 0)
+            if count >= MOST_CONNECTIONS:
+                return False
+            self._open[user] = count + 1
+            return True
+
+    def _converse(self, connection: socket.socket, roles: frozenset[str]) -> None:
+        with suppress(Broken):
+            while True:
+                connection.settimeout(None)
+                held, data = receive(connection)
+                send(connection, *self.answer(held, data, roles))
+
+    def answer(self, held: Mapping[str, Any], data: bytes, roles: frozenset[str]) -> Answer:
+        """Answer one call of a process that may take these roles."""
+        try:
+            call = self._calls.get(str(held.get("call")))
+            if call is None or not call[0] & roles:
+                raise NotForYouError("The vault doesn't do this for your process role.")
+            return call[1](Call(held, data, roles))
+        except KeyvaultError as error:
+            return {"error": type(error).__name__, "text": str(error)}, b""
+        except Exception as error:  # the text could hold what the call held
+            log.warning("vault: %s in answering a call", type(error).__name__)
+            text = "The vault couldn't do that; its log has the kind of fault. Try again."
+            return {"error": VaultAwayError.__name__, "text": text}, b""
+
+    # For everybody
+
+    def _publics(self, _call: Call) -> Answer:
+        with self._reading() as conn:
+            publics = self._safe.publics(conn)
+        halves = {
+            role: {"version": version, "public": to_base64url(public)}
+            for role, (version, public) in publics.items()
+        }
+        return {"roles": halves}, b""
+
+    def _founders(self, _call: Call) -> Answer:
+        with self._reading() as conn:
+            return {"founders": list(self._safe.founders(conn))}, b""
+
+    def _prove(self, call: Call) -> Answer:
+        row = call.held["row"]
+        values = {name: row[name] for name in PROVED}
+        values["sealed"] = from_base64url(values["sealed"])
+        self._safe.prove(values, from_base64url(call.held["proof"]))
+        return {}, b""
+
+    def _vouch(self, call: Call) -> Answer:
+        leaves = [str(leaf).encode() for leaf in call.held["leaves"]]
+        with self._ledger, self._reading() as conn:
+            frontier = self._watch.look(conn)
+            if call.held["start"] != frontier.size:
+                return {"from": frontier.size}, b""
+            row = self._safe.keys.current(conn, "ledger", owner=None)
+        grow(frontier, leaves)
+        return {"checkpoint": self._safe.vouch(row)(frontier, leaves)}, b""
+
+    # For one role
+
+    def _role(self, call: Call) -> Answer:
+        name = call.held["role"]
+        if name not in call.roles:
+            raise NotForYouError("A process role's private half is for its own process only.")
+        return {"credential": to_base64url(self._safe.role(name).credential())}, b""
+
+    def _make_first(self, call: Call) -> Answer:
+        purpose, owner = str(call.held["purpose"]), str(call.held["owner"])
+        if "api" not in call.roles and purpose == "pseudonym":
+            raise NotForYouError("A project's pseudonym key is made with its permit.")
+        with self._reading() as conn:
+            if next_version(conn, purpose, owner) > 1:
+                raise KeyringError("It has its first key already; look at `keys list`.")
+            return _row(self._safe.make_first(conn, purpose, owner)), b""
+
+    def _make_next(self, call: Call) -> Answer:
+        purpose, owner = str(call.held["purpose"]), str(call.held["owner"])
+        with self._reading() as conn:
+            return _row(self._safe.make_next(conn, purpose, owner, str(call.held["actor"]))), b""
+
+    def _sign_token(self, call: Call) -> Answer:
+        held = call.held
+        with self._reading() as conn:
+            self._safe.authority.people.person(conn, str(held["subject"]))
+            token = self._safe.sign_token(
+                conn,
+                issuer=str(held["issuer"]),
+                audience=str(held["audience"]),
+                subject=str(held["subject"]),
+                lifetime=timedelta(seconds=held["seconds"]),
+                now=self._now(),
+                claims=held["claims"],
+            )
+        return {"token": token}, b""
+
+    def _sign_job(self, call: Call) -> Answer:
+        document = call.held["document"]
+        if set(document) != JOB or document["version"] != 1:
+            raise SignatureError(f"A job's document has these members: {', '.join(sorted(JOB))}.")
+        queues = frozenset[str]().union(*(QUEUES.get(role, ()) for role in call.roles))
+        if document["queue"] not in queues:
+            raise NotForYouError("Your process role enqueues nothing in that queue.")
+        with self._reading() as conn:
+            actor = self._safe.authority.people.person(conn, str(document["actor"]))
+            if actor.organisation != document["organisation"]:
+                raise SignatureError("The job's actor is enrolled with another organisation.")
+            return {"signature": self._safe.sign_job(conn, document)}, b""
+
+    def _seal_permit(self, call: Call) -> Answer:
+        held = call.held
+        with self._reading() as conn:
+            signed = self._safe.seal_permit(
+                conn,
+                held["permit"],
+                application=held["application"],
+                advice=held["advice"],
+                approval=held["approval"],
+            )
+        return {
+            "body": to_base64url(signed.body),
+            "signature": signed.signature,
+            "key_version": signed.key_version,
+        }, b""
+
+    def _sign_document(self, call: Call) -> Answer:
+        document = call.held["document"]
+        manifest = document["type"] == "manifest"
+        if ("release" if manifest else "api") not in call.roles:
+            raise NotForYouError("Receipts are signed for api, manifests for release.")
+        with self._reading() as conn:
+            if manifest:
+                permit = self._safe.authority.permit(
+                    conn, str(document["permit"]), "release", self._now()
+                )
+                if document["project"] != permit.project:
+                    raise PermitError("The manifest names another project than its permit.")
+            return {"document": self._safe.sign_document(conn, document)}, b""
+
+    def _pseudonyms(self, call: Call) -> Answer:
+        if len(call.data) % 16:
+            raise KeyringError("Subject ids have 16 bytes each.")
+        count = len(call.data) // 16
+        ids = pa.Array.from_buffers(pa.binary(16), count, [None, pa.py_buffer(call.data)])
+        with self._reading() as conn:
+            spoken = self._safe.pseudonyms(
+                conn, str(call.held["permit"]), str(call.held["unit_type"]), ids, now=self._now()
+            )
+        text = spoken.column.buffers()[2]
+        answer = {"project": spoken.project, "key_version": spoken.key_version}
+        return answer, bytes(text)[: count * LENGTH] if text else b""
+
+    def _rotate_root(self, call: Call) -> Answer:
+        actor = str(call.held["actor"])
+        version = self._safe.rotate_root(self._writing, now=self._now(), actor=actor)
+        return {"version": version}, b""
+
+
+def _row(made: Values) -> dict[str, Any]:
+    row = {name: made[name] for name in PROVED}
+    row["sealed"] = to_base64url(made["sealed"])
+    return {"row": row, "proof": to_base64url(made["proof"])}
+
+
+def own_user_only(user: int) -> frozenset[str]:
+    """The default: this process's own user takes any role, and nobody else is let in."""
+    return frozenset(CALLERS) if user == os.geteuid() else frozenset()
