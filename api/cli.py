@@ -74,8 +74,9 @@ def _failed(error: Exception) -> int:
     from api.client import Distrust, IdentityFault, PackageFault, ServiceRefusal, Unreachable
     from api.founding import Founded
     from api.profiles import ProfileFault
+    from api.roles import BadUsers
     from api.service import NotFounded
-    from api.serving import Unsafe
+    from api.serving import UnknownRole, Unsafe
     from keyvault.errors import KeyvaultError
     from linkage import LinkageError
     from policies import PolicyError
@@ -84,6 +85,8 @@ def _failed(error: Exception) -> int:
         case ServiceRefusal():
             return the_screen().fail(error.problem, REFUSED)
         case ProfileFault() | IdentityFault() | LinkageError() | PolicyError():
+            return the_screen().fail({"detail": str(error)}, BAD_INPUT)
+        case BadUsers() | UnknownRole():
             return the_screen().fail({"detail": str(error)}, BAD_INPUT)
         case Unreachable() | Distrust() | PackageFault() | KeyvaultError():
             return the_screen().fail({"detail": str(error)}, REFUSED)

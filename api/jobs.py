@@ -3,8 +3,14 @@
 A job is enqueued in the transaction that causes it. A worker takes one with a lease and a fence
 number, beats while it works, and ends it in the transaction that holds the job's results; whoever
 lost the lease meanwhile carries an older fence and can't. Arguments are ids and counts.
+
+Whoever can write to the database could write jobs. So each row carries the vault's signature over
+all that says what is to be done, in whose name (`document`), and a worker holds it against the row
+before it does anything. What isn't covered (state, attempts, lease, fence) says how far it has
+come: a true job that is put back is done again, which changes nothing.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,8 +18,11 @@ from typing import Any
 from sqlalchemy import Select, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from api.operations import Work
+from api.problems import Problem
 from api.store import Job, new_id
-from policies.access import Actor
+from keyvault.errors import SignatureError
+from keyvault.signing import utc_text
 
 RUNNABLE = ("queued", "running")
 MOST_ATTEMPTS = 5
@@ -34,19 +43,32 @@ class Taken:
     organisation: str
     attempt: int
     fence: int
+    document: dict[str, Any]
+    """What the row says is to be done; not to be believed before `refuse_forged`."""
+    signature: str
+
+
+def document(job: Job) -> dict[str, Any]:
+    """What a job's signature covers."""
+    return {
+        "type": "job",
+        "version": 1,
+        "id": job.id,
+        "kind": job.kind,
+        "queue": job.queue,
+        "arguments": job.arguments,
+        "exclusive": job.exclusive,
+        "actor": job.actor,
+        "organisation": job.organisation,
+        "created_at": utc_text(job.created_at),
+    }
 
 
 def enqueue(
-    session: Session,
-    kind: str,
-    queue: str,
-    arguments: dict[str, Any],
-    actor: Actor,
-    now: datetime,
-    exclusive: str | None = None,
+    work: Work, kind: str, queue: str, arguments: dict[str, Any], exclusive: str | None = None
 ) -> Job:
     """Add work to be done once the present transaction has been committed."""
-    last = session.scalar(select(func.max(Job.sequence))) or 0
+    last = work.session.scalar(select(func.max(Job.sequence))) or 0
     job = Job(
         id=new_id("job"),
         sequence=last + 1,
@@ -55,14 +77,38 @@ def enqueue(
         arguments=arguments,
         exclusive=exclusive,
         state="queued",
-        actor=actor.person,
-        organisation=actor.organisation,
-        not_before=now,
-        created_at=now,
+        actor=work.actor.person,
+        organisation=work.actor.organisation,
+        not_before=work.now,
+        created_at=work.now,
     )
-    session.add(job)
-    session.flush()
+    job.signature = work.vault.sign_job(work.session.connection(), document(job))
+    work.session.add(job)
+    work.session.flush()
     return job
+
+
+_OURS = re.compile(r"job-[0-9a-hjkmnp-tv-z]{16}")
+
+FORGED = Problem(
+    "job-forged",
+    "This job doesn't carry the vault's signature, or was changed since. Nothing of it was done.",
+    "Find out who wrote to the database; what is still wanted is asked for again.",
+)
+
+
+def refuse_forged(work: Work, taken: Taken) -> bool:
+    """End a job that the vault didn't sign, with an entry in the ledger; whether it was one.
+
+    In the transaction that took it, so that nothing else ever happens of it.
+    """
+    try:
+        work.vault.verify_job(work.session.connection(), taken.document, taken.signature)
+    except SignatureError:
+        fail(work.session, taken, FORGED.document(), work.now)
+        work.note("job.forged", job=taken.id if _OURS.fullmatch(taken.id) else "unreadable")
+        return True
+    return False
 
 
 def waiting(session: Session, queues: tuple[str, ...], now: datetime) -> bool:
@@ -70,10 +116,10 @@ def waiting(session: Session, queues: tuple[str, ...], now: datetime) -> bool:
     return session.scalar(_takeable(queues, now).limit(1)) is not None
 
 
-def _takeable(queues: tuple[str, ...], now: datetime) -> Select[Job]:
-    """Queued, or running under a lease that ran out; oldest first."""
+def _takeable(queues: tuple[str, ...], now: datetime) -> Select[str]:
+    """Ids of what is queued, or running under a lease that ran out; oldest first."""
     return (
-        select(Job)
+        select(Job.id)
         .where(Job.queue.in_(queues), Job.state.in_(RUNNABLE), Job.not_before <= now)
         .where(or_(Job.state == "queued", Job.leased_until < now))
         .order_by(Job.sequence)
@@ -84,7 +130,8 @@ def take(
     session: Session, queues: tuple[str, ...], now: datetime, lease: timedelta
 ) -> Taken | None:
     """The oldest job that may run now: queued, or running under a lease that ran out."""
-    for job in session.scalars(_takeable(queues, now)):
+    for identifier in session.scalars(_takeable(queues, now)).all():
+        job, said = _read(session, identifier, now)
         if job.exclusive is not None and _blocked(session, job):
             continue
         job.state = "running"
@@ -93,9 +140,34 @@ def take(
         job.leased_until = now + lease
         return Taken(
             job.id, job.kind, dict(job.arguments), job.actor, job.organisation,
-            job.attempts, job.fence,
+            job.attempts, job.fence, said, job.signature,
         )  # fmt: skip
     return None
+
+
+def _read(session: Session, identifier: str, now: datetime) -> tuple[Job, dict[str, Any]]:
+    """A job, and what its signature is held against.
+
+    No program of ours wrote a row that can't even be read. It is emptied, or it would stand in the
+    way of everything behind it; what is left bears no signature.
+    """
+    try:
+        job = session.get_one(Job, identifier)
+        dict(job.arguments)
+        _ = job.attempts + 1, job.fence + 1
+        return job, document(job)
+    except (ValueError, TypeError, AttributeError):
+        session.expunge_all()
+        session.execute(update(Job).where(Job.id == identifier).values(_emptied(now)))
+        job = session.get_one(Job, identifier)
+        return job, document(job)
+
+
+def _emptied(now: datetime) -> dict[str, Any]:
+    nothing = dict.fromkeys(("exclusive", "leased_until", "result", "problem", "ended_at"))
+    numbers = dict.fromkeys(("attempts", "fence", "share"), 0)
+    moments = dict.fromkeys(("not_before", "created_at"), now)
+    return {**nothing, **numbers, **moments, "arguments": {}, "signature": "", "stage": ""}
 
 
 def _blocked(session: Session, job: Job) -> bool:

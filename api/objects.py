@@ -4,17 +4,19 @@ A local folder, written by us because no library fsyncs both the file and its fo
 is the only commit point: an object that no row refers to is an orphan, and is swept.
 
 A name begins with the process role that is to read the object, and each role has a folder of its
-own, so that where roles are users the file system keeps them apart as well.
+own, so that where roles are users the file system keeps them apart as well: others of the group put
+files into it, which get the reader's group, and can't list it (`api.roles.prepare`).
 """
 
+import ctypes
 import fcntl
 import hashlib
 import os
 import re
 import secrets
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -69,7 +71,7 @@ class Objects:
         final = self.path(name)
         unfinished = final.with_suffix(".new")
         try:
-            with unfinished.open("xb") as file:
+            with _opened(unfinished, os.O_CREAT | os.O_EXCL) as file:
                 written = Writing(name, file)
                 yield written
                 file.flush()
@@ -122,11 +124,12 @@ class Objects:
         path.unlink(missing_ok=True)
         _sync_folder(path.parent)
 
-    def names(self) -> Iterator[tuple[str, float]]:
-        """Every file in the folders with the moment it was last changed (for sweeping)."""
-        for reader in READERS:
+    def names(self, readers: Sequence[str] = READERS) -> Iterator[tuple[str, float]]:
+        """Every file in these roles' folders and when it was last changed (for sweeping)."""
+        for reader in readers:
             for entry in (self._folder / reader).iterdir():
-                yield entry.name, entry.stat().st_mtime
+                with suppress(FileNotFoundError):  # finished, or removed, a moment ago
+                    yield entry.name, entry.stat().st_mtime
 
     def sweep(self, name: str) -> None:
         """Remove a file by its file name, unfinished ones included."""
@@ -134,13 +137,35 @@ class Objects:
         (self._folder / name.partition("-")[0] / name).unlink(missing_ok=True)
 
 
+def _opened(path: Path, how: int) -> BinaryIO:
+    """A file to write to: its writer's, and readable to the folder's group, whatever the umask."""
+    handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | how, 0o640)
+    os.fchmod(handle, 0o640)
+    return os.fdopen(handle, "r+b")
+
+
 def _sync_folder(folder: Path) -> None:
-    """Make a folder's entries durable."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Make a folder's entries durable.
+
+    Who may put something into another role's folder but not read it can't sync it either; there
+    the whole file system is asked to (syncfs(2), by the folder above it).
+    """
     try:
-        os.fsync(handle)
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except PermissionError:
+        handle = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
+        sync: Callable[[int], None] = _sync_file_system
+    else:
+        sync = os.fsync
+    try:
+        sync(handle)
     finally:
         os.close(handle)
+
+
+def _sync_file_system(handle: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).syncfs(handle) != 0:
+        raise OSError(ctypes.get_errno(), "the file system can't be synced")
 
 
 class Writing:
@@ -169,7 +194,7 @@ class Growing:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666), "r+b")
+        self._file = _opened(path, os.O_CREAT)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -211,6 +236,7 @@ class Growing:
         os.fsync(self._file.fileno())
         if self._fresh:
             _sync_folder(self._path.parent)
+            self._fresh = False
         return self._file.tell()
 
     def cut(self, offset: int) -> None:

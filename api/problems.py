@@ -65,8 +65,10 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "unmappable": (422, "Some values have no coarser value"),
     "damaged-delivery": (422, "The delivery can't be decrypted"),
     # ours
+    "job-forged": (500, "This job is not one that the service enqueued"),
     "fault": (500, "Something went wrong here"),
     "ledger-unwritable": (503, "The ledger can't be written, so nothing was done"),
+    "vault-away": (503, "The vault isn't there, so nothing was done"),
 }
 
 

@@ -25,6 +25,7 @@ from keyvault.errors import (
     PermitChangedError,
     PermitError,
     SignatureError,
+    VaultAwayError,
 )
 from keyvault.vault import Vault
 from policies.access import Actor
@@ -47,7 +48,7 @@ class Service:
 
     @classmethod
     def open(cls, settings: Settings, clock: Clock | None = None) -> "Service":
-        """Open what `schakel init` founded."""
+        """Open what `schakel init` founded, with the root key in this process."""
         if not settings.root_key.exists():
             raise NotFounded(
                 f"There is no service in {settings.data} yet. Run `schakel init` first."
@@ -56,6 +57,16 @@ class Service:
         with engine.begin() as connection:
             vault = Vault.open(connection, FileCustody.open(settings.root_key))
         return cls(settings, engine, vault, Objects(settings.objects), clock or Clock())
+
+    @classmethod
+    def behind_vault(cls, settings: Settings, clock: Clock, patience: float) -> "Service":
+        """The same for a process of one role: the vault's process has the keys.
+
+        That one brings the database up to date before it listens, so it is waited for.
+        """
+        vault = Vault.at(settings.socket, patience=patience)
+        engine = store.connect(settings.database)
+        return cls(settings, engine, vault, Objects(settings.objects), clock)
 
     @contextmanager
     def work(self, actor: Actor) -> Iterator[Work]:
@@ -68,6 +79,18 @@ class Service:
         """The same for work that changes nothing: it waits for no writer."""
         with _problems(), store.reading(self.engine) as session:
             yield Work(session, self.vault, self.objects, actor, self.clock.now())
+
+    def rotate_root(self, actor: Actor) -> int:
+        """Rewrap every private half under a new root; no file is rewritten, no pseudonym changes.
+
+        Whoever holds the root does it in transactions of its own, so none is open here meanwhile.
+        """
+        with self.look(actor) as work:
+            work.demand("keys.rotate")
+        with _problems():
+            return self.vault.rotate_root(
+                self.engine.begin, now=self.clock.now(), actor=actor.person
+            )
 
     def note_refusal(
         self, actor: Actor, problem: Problem, method: str, template: str, named: Mapping[str, Any]
@@ -158,6 +181,8 @@ def as_problem(error: Exception) -> Problem | None:
             return Problem("bad-signature", str(error), "Sign the document as it stands now.")
         case LedgerError():
             return Problem("ledger-unwritable", str(error), "Ask the office to look at its store.")
+        case VaultAwayError():
+            return Problem("vault-away", str(error), "Try again in a moment.")
         case ObjectFault():
             return Problem("fault", str(error), "Ask the office to look at its store.")
         case OperationalError():

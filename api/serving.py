@@ -1,4 +1,15 @@
-"""`schakel serve`: the API in this process, a worker in another, both ending together."""
+"""`schakel serve`: the whole service, or the process of one role of it.
+
+Without roles it is the API in this process and a worker in another, both with the root key in their
+hands and both ending together. With `--roles` each role is a process that holds its own private
+half at most, and the root is the vault's alone:
+
+    vault                     holds custody and keys, brings the database up to date, answers the
+                              others on a Unix socket
+    api                       speaks HTTP; no key at all
+    intake linkage release    a worker each, with its own queue, private half and objects
+    identified                the same; nothing is enqueued for it yet, its operations aren't built
+"""
 
 import contextlib
 import ipaddress
@@ -8,21 +19,38 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable, Sequence
+from functools import partial
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 import uvicorn
+from sqlalchemy import Engine
 
+from api import roles as users
 from api import store, worker
 from api.app import create_app
 from api.founding import migrate
 from api.service import NotFounded, Service, whereabouts
 from api.settings import Clock, Settings
+from keyvault import server
+from keyvault.custody import FileCustody
+from keyvault.safe import Safe
+from keyvault.secret import close_memory
 
 log = logging.getLogger("schakel")
+
+ROLES = ("vault", *server.CALLERS)
+PATIENCE = 60.0
+"""Seconds that a process waits for the vault's when it starts."""
 
 
 class Unsafe(Exception):  # noqa: N818 - the state it would be in
     """The service would speak plain HTTP to others."""
+
+
+class UnknownRole(Exception):  # noqa: N818 - what was asked for
+    """There is no such process role."""
 
 
 def check_transport(settings: Settings) -> None:
@@ -50,19 +78,176 @@ class _NoTraces(logging.Filter):
         return True
 
 
-def serve(settings: Settings, clock: Clock | None = None) -> None:
-    """Run until stopped (SIGINT or SIGTERM)."""
-    check_transport(settings)
+def serve(settings: Settings, clock: Clock | None = None, roles: Sequence[str] = ()) -> None:
+    """Run until stopped (SIGINT or SIGTERM): everything, or these process roles only."""
     clock = clock or Clock()
-    if not settings.root_key.exists():
+    if unknown := set(roles) - set(ROLES):
+        raise UnknownRole(
+            f"There is no process role {', '.join(sorted(unknown))}; there are {', '.join(ROLES)}."
+        )
+    if not roles or "api" in roles:
+        check_transport(settings)
+    if not store.there(settings.database):
         raise NotFounded(f"There is no service in {settings.data} yet. Run `schakel init` first.")
-    migrate(settings)
+    if not roles:
+        _begin_process()
+        _everything(settings, clock)
+    elif len(roles) == 1:
+        run_role(roles[0], settings, clock)
+    else:
+        _keep([partial(_start, run_role, role, settings, clock) for role in roles])
+
+
+def _begin_process() -> None:
+    """What every process of the service does first, before it learns a key.
+
+    What it makes is its own user's alone; what others are to read says so where it is made.
+    """
+    close_memory()
+    os.umask(0o077)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
     logging.getLogger("uvicorn.error").addFilter(_NoTraces())
+    # uvicorn ends on a signal and then raises it anew: make that an end in good order
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def run_role(role: str, settings: Settings, clock: Clock, parent: int | None = None) -> None:
+    """The process of one role, until it is stopped or the process that started it is gone."""
+    _begin_process()
+
+    def wanted() -> bool:
+        return parent is None or os.getppid() == parent
+
+    with contextlib.suppress(KeyboardInterrupt):
+        if role == "vault":
+            _vault(settings, clock, wanted)
+            return
+        service = Service.behind_vault(settings, clock, PATIENCE)
+        if role == "api":
+            _api(service, wanted)
+        else:
+            print(f"Schakel's {role} works", flush=True)  # noqa: T201 - whoever starts it waits
+            worker.Worker(service, (role,)).run(wanted)
+
+
+def run_worker(settings: Settings, clock: Clock, parent: int) -> None:
+    """A worker with every queue and the root in its hands: the half of `_everything`."""
+    _begin_process()
+    with contextlib.suppress(KeyboardInterrupt):
+        worker.Worker(Service.open(settings, clock)).run(lambda: os.getppid() == parent)
+
+
+# -- everything ------------------------------------------------------------------------------------
+
+
+def _everything(settings: Settings, clock: Clock) -> None:
+    migrate(settings)
     service = Service.open(settings, clock)
-    with store.writing(service.engine) as session:  # of a rotation that a crash cut off
-        service.vault.finish_rotation(session.connection(), now=clock.now())
-    server = uvicorn.Server(
+    _opened(settings, service.engine, clock)
+    over = threading.Event()
+    start = partial(_start, run_worker, settings, clock)
+    keeper = threading.Thread(target=_keep, args=([start], over), daemon=True)
+    http, listening = _http(service)
+    keeper.start()
+    _announce(settings, listening)
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            http.run([listening])
+    finally:
+        over.set()
+        keeper.join(timeout=10)
+
+
+def _start(run: Callable[..., None], *arguments: Any) -> BaseProcess:
+    context = multiprocessing.get_context("spawn")
+    process = context.Process(target=run, args=(*arguments, os.getpid()))
+    process.start()
+    return process
+
+
+def _keep(starts: Sequence[Callable[[], BaseProcess]], over: threading.Event | None = None) -> None:
+    """Keep one process of each alive, until it is over or this process is stopped."""
+    if over is None:
+        over = threading.Event()
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    processes = [start() for start in starts]
+    try:
+        while not over.wait(0.2):
+            for number, process in enumerate(processes):
+                if not process.is_alive():
+                    log.warning("a process of the service ended; another is started")
+                    over.wait(1.0)
+                    processes[number] = starts[number]()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join(timeout=10)
+
+
+# -- one role --------------------------------------------------------------------------------------
+
+
+def _vault(settings: Settings, clock: Clock, wanted: Callable[[], bool]) -> None:
+    """The vault's process: the only one that opens the root."""
+    roles_of: Callable[[int], frozenset[str]] = server.own_user_only
+    if settings.role_users:
+        roles_of = users.roles_by_user(settings.role_users)
+    else:
+        log.warning(
+            "every role is user %d's, and no other user is let in: SCHAKEL_ROLE_USERS gives each "
+            "a user of its own",
+            os.geteuid(),
+        )
+    migrate(settings)
+    engine = store.connect(settings.database)
+    safe = _opened(settings, engine, clock)
+    reading = engine.execution_options(read_only=True).connect
+    settings.socket.parent.mkdir(mode=0o700, exist_ok=True)
+    with server.listen(settings.socket) as listening:
+        print(f"Schakel's vault listens at {settings.socket}", flush=True)  # noqa: T201 - whoever starts it waits
+        server.Server(safe, reading, engine.begin, roles_of, clock.now).run(listening, wanted)
+
+
+def _opened(settings: Settings, engine: Engine, clock: Clock) -> Safe:
+    """The safe, with an end made to a rotation that a crash cut off."""
+    safe = Safe(FileCustody.open(settings.root_key))
+    with engine.begin() as connection:
+        safe.publics(connection)
+        safe.finish(connection, now=clock.now(), actor=None)
+    return safe
+
+
+def _api(service: Service, wanted: Callable[[], bool]) -> None:
+    http, listening = _http(service)
+    over = threading.Event()
+
+    def look_after() -> None:
+        """Sweep what api reads, and end with the process that started this one."""
+        waited = worker.SWEEP_EVERY
+        while not over.wait(1.0):
+            http.should_exit = http.should_exit or not wanted()
+            waited += 1.0
+            if waited >= worker.SWEEP_EVERY:
+                waited = 0.0
+                try:
+                    worker.sweep(service, ("api",))
+                except Exception as error:  # tried again an hour later
+                    log.warning("sweep: %s", whereabouts(error))
+
+    threading.Thread(target=look_after, daemon=True).start()
+    _announce(service.settings, listening)
+    try:
+        http.run([listening])
+    finally:
+        over.set()
+
+
+def _http(service: Service) -> tuple[uvicorn.Server, socket.socket]:
+    settings = service.settings
+    http = uvicorn.Server(
         uvicorn.Config(
             create_app(service),
             host=settings.host,
@@ -75,38 +260,9 @@ def serve(settings: Settings, clock: Clock | None = None) -> None:
             timeout_graceful_shutdown=10,
         )
     )
-    listening = server.config.bind_socket()
-    over = threading.Event()
-    keeper = threading.Thread(target=_keep_worker, args=(settings, clock, over), daemon=True)
-    keeper.start()
-    _announce(settings, listening)
-    # uvicorn ends on a signal and then raises it anew: make that an end in good order
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with contextlib.suppress(KeyboardInterrupt):
-            server.run([listening])
-    finally:
-        over.set()
-        keeper.join(timeout=10)
+    return http, http.config.bind_socket()
 
 
 def _announce(settings: Settings, listening: socket.socket) -> None:
     scheme = "https" if settings.certificate else "http"
     print(f"Schakel listens on {scheme}://{settings.host}:{listening.getsockname()[1]}", flush=True)  # noqa: T201 - the one line people wait for
-
-
-def _keep_worker(settings: Settings, clock: Clock, over: threading.Event) -> None:
-    """Keep one worker process alive as long as the service runs."""
-    context = multiprocessing.get_context("spawn")
-    process: BaseProcess | None = None
-    while not over.is_set():
-        if process is None or not process.is_alive():
-            if process is not None:
-                log.warning("the worker ended; another is started")
-                over.wait(1.0)
-            process = context.Process(target=worker.main, args=(settings, clock, os.getpid()))
-            process.start()
-        over.wait(0.2)
-    if process is not None:
-        process.terminate()
-        process.join(timeout=10)

@@ -44,6 +44,13 @@ class Settings(BaseSettings):
     token_seconds: int = 600
     lease_seconds: int = 60
     """How long a worker may stay silent before another takes its job over."""
+    role_users: str = ""
+    """Which user each process role runs as, `api=schakel-api,intake=1002,…` (names or numbers).
+
+    The vault's process lets nobody else in; without it, its own user alone, who may take any role.
+    """
+    vault_socket: Path | None = None
+    """Where the vault's process listens; in `run` below `data` unless set."""
     behind_proxy: bool = False
     certificate: Path | None = None
     certificate_key: Path | None = None
@@ -57,6 +64,11 @@ class Settings(BaseSettings):
     def objects(self) -> Path:
         """Folder of stored objects: ciphertext all of it."""
         return self.data / "objects"
+
+    @property
+    def socket(self) -> Path:
+        """The Unix socket of the vault's process."""
+        return self.vault_socket or self.data / "run" / "vault.sock"
 
     @property
     def root_key(self) -> Path:

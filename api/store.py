@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pysqlite3.dbapi2 as sqlite
@@ -20,6 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+    make_url,
     text,
 )
 from sqlalchemy.engine import Dialect
@@ -204,6 +206,8 @@ class Job(Base):
     state: Mapped[str] = mapped_column(String(12), index=True)
     actor: Mapped[str] = mapped_column(String(63))
     organisation: Mapped[str] = mapped_column(String(63))
+    signature: Mapped[str] = mapped_column(String(100))
+    """The vault's, over all that says what is to be done; see `api.jobs`."""
     attempts: Mapped[int] = mapped_column(default=0)
     fence: Mapped[int] = mapped_column(default=0)
     """Grows with every take-over, so that a paused worker can't finish what another has."""
@@ -257,6 +261,11 @@ class RefusedRequest(Base):
     """Method and path template."""
     type: Mapped[str] = mapped_column(String(63), primary_key=True)
     count: Mapped[int]
+
+
+def there(url: str) -> bool:
+    """Whether the database of this URL exists; looked for without opening it."""
+    return Path(str(make_url(url).database)).is_file()
 
 
 def connect(url: str) -> Engine:

@@ -8,10 +8,9 @@ are swept. A job whose workers keep dying is given up like one that keeps failin
 """
 
 import logging
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -19,17 +18,19 @@ from sqlalchemy import select
 
 from api import jobs, store
 from api.jobs import LeaseLost, Taken
+from api.objects import READERS
 from api.operations import NOBODY, Work, building, deliveries, intake, linkage, releases
 from api.problems import Problem
 from api.service import Service, as_problem, whereabouts
-from api.settings import Clock, Settings
 from api.store import StoredObject
 from linkage.extracts import Limits
 from policies.access import Actor
 
 log = logging.getLogger("schakel")
 
-QUEUES = ("intake", "linkage", "release")
+QUEUES = ("intake", "linkage", "release", "identified")
+"""One for each role that works. Nothing is enqueued for `identified` yet: its operations
+(identified data for the bodies that the law names, reversal of pseudonyms) aren't built."""
 PAUSE = 0.1
 BEAT = 1.0
 ORPHAN_AGE = 3600.0
@@ -58,7 +59,7 @@ class Worker:
             try:
                 if time.monotonic() >= next_sweep:
                     next_sweep += SWEEP_EVERY
-                    self.sweep()
+                    sweep(self._service, READERS if self._queues == QUEUES else self._queues)
                 if not self.step():
                     time.sleep(PAUSE)
             except Exception as error:
@@ -73,8 +74,13 @@ class Worker:
                 return False
         with store.writing(service.engine) as session:
             taken = jobs.take(session, self._queues, service.clock.now(), self._lease)
-        if taken is None:
-            return False
+            if taken is None:
+                return False
+            work = Work(session, service.vault, service.objects, NOBODY, service.clock.now())
+            forged = jobs.refuse_forged(work, taken)
+        if forged:
+            log.error("a forged job was refused; the ledger has its id")
+            return True
         with self._beating(taken):
             error = self._tried(taken)
             if error is not None:
@@ -213,25 +219,26 @@ class Worker:
             releases.record_envelopes(work, release, made)
             jobs.finish(work.session, taken, {"release": release}, work.now)
 
-    def sweep(self) -> None:
-        """Give up abandoned uploads, and remove objects that no row refers to.
 
-        Those are left by a crash between writing and committing.
-        """
-        service = self._service
-        now = service.clock.now()
+def sweep(service: Service, readers: Sequence[str] = READERS) -> None:
+    """Give up abandoned uploads, and remove objects of these roles that no row refers to.
+
+    Those are left by a crash between writing and committing. Uploads are intake's to read.
+    """
+    now = service.clock.now()
+    if "intake" in readers:
         with store.writing(service.engine) as session:
             work = Work(session, service.vault, service.objects, NOBODY, now)
             limit = now - timedelta(days=service.settings.upload_days)
             abandoned = deliveries.expire_uploads(work, limit)
         for name in abandoned:
             service.objects.delete(name)
-        with store.reading(service.engine) as session:
-            meant = set(session.scalars(select(StoredObject.name)))
-            meant |= set(deliveries.uploads_under_way(session))
-        for name, changed in service.objects.names():
-            if name not in meant and time.time() - changed > ORPHAN_AGE:
-                service.objects.sweep(name)
+    with store.reading(service.engine) as session:
+        meant = set(session.scalars(select(StoredObject.name)))
+        meant |= set(deliveries.uploads_under_way(session))
+    for name, changed in service.objects.names(readers):
+        if name not in meant and time.time() - changed > ORPHAN_AGE:
+            service.objects.sweep(name)
 
 
 class GivenUp(Exception):  # noqa: N818 - what became of it
@@ -243,14 +250,3 @@ FAULT = Problem(
     "This could not be done, and trying again didn't help. What was finished before it stands.",
     "Ask the office to look at its worker's log; the job's id is what they need.",
 )
-
-
-def main(settings: Settings, clock: Clock, parent: int | None = None) -> None:
-    """A worker process; it ends when the process that started it is gone."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
-    worker = Worker(Service.open(settings, clock))
-
-    def wanted() -> bool:
-        return parent is None or os.getppid() == parent
-
-    worker.run(wanted)

@@ -51,9 +51,7 @@ class Authority:
             raise SignatureError("The document is by another person than the one who signed it.")
         return person
 
-    def permit(
-        self, conn: Connection, permit_id: str, purpose: Purpose, now: datetime
-    ) -> Permit:
+    def permit(self, conn: Connection, permit_id: str, purpose: Purpose, now: datetime) -> Permit:
         """The permit, when it allows this purpose now; PermitError with the reason when not."""
         row = permit_row(conn, permit_id)
         permit = self.read_permit(conn, row)

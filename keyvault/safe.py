@@ -68,9 +68,7 @@ class Safe:
 
     __reduce_ex__ = Secret.__reduce_ex__
 
-    def found(
-        self, conn: Connection, founders: Sequence[Mapping[str, Any]], now: datetime
-    ) -> int:
+    def found(self, conn: Connection, founders: Sequence[Mapping[str, Any]], now: datetime) -> int:
         """Make the role key pairs and seal the founders; the root version comes back."""
         root = self._wrapped.found(conn, founders, now)
         self.publics(conn)

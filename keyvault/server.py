@@ -134,9 +134,7 @@ class Server:
 
     def _attend(self, connection: socket.socket) -> None:
         with connection:
-            option = connection.getsockopt(
-                socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size
-            )
+            option = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
             _, user, _ = _CREDENTIALS.unpack(option)
             roles = self._roles_of(user)
             if not roles or not self._enters(user):

@@ -97,9 +97,14 @@ class Vault:
         return vault
 
     @classmethod
-    def at(cls, socket: Path) -> "Vault":
-        """The vault whose process listens there; it needn't be there yet."""
-        return cls(Proxy(socket))
+    def at(cls, socket: Path, *, patience: float = 0.0) -> "Vault":
+        """The vault whose process listens there, within `patience` seconds.
+
+        VaultAwayError when it doesn't.
+        """
+        proxy = Proxy(socket)
+        proxy.wait(patience)
+        return cls(proxy)
 
     def refresh(self, conn: Connection) -> None:
         """Unwrap the role keys as they stand now, when another process has added versions."""

@@ -51,6 +51,7 @@ release_app = group("release", "Releases: build, clear, list.")
 job_app = group("job", "Work in the background.")
 keys_app = group("keys", "Keys: list, rotate.")
 ledger_app = group("ledger", "The record of everything that happened.")
+roles_app = group("roles", "Process roles as users of the machine.")
 sign_app = group("sign", "Sign a decision with one's own key.")
 
 

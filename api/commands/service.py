@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from api.commands import DEFAULT_SERVER, app, document_in, the_screen
+from api.commands import DEFAULT_SERVER, app, document_in, roles_app, the_screen
 
 
 @app.command()
@@ -63,8 +63,15 @@ def serve(
     ] = False,
     certificate: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).")] = None,
     certificate_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+    roles: Annotated[
+        str,
+        typer.Option(
+            help="Process roles to run, comma separated: vault, api, intake, linkage, release, "
+            "identified. All of them in two processes unless given."
+        ),
+    ] = "",
 ) -> None:
-    """Start the API and its worker."""
+    """Start the API and its worker, or the processes of some roles."""
     from api import serving
     from api.settings import Settings
 
@@ -77,7 +84,35 @@ def serve(
         "certificate_key": certificate_key,
     }
     settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    serving.serve(settings)
+    serving.serve(settings, roles=[role.strip() for role in roles.split(",") if role.strip()])
+
+
+@roles_app.command("prepare")
+def prepare(
+    users: Annotated[
+        str,
+        typer.Option(
+            help="Which user each role runs as: vault=U,api=U,intake=U,linkage=U,release=U,"
+            "identified=U; names or numbers."
+        ),
+    ],
+    group: Annotated[str, typer.Option(help="The group that these users share; name or number.")],
+    data: Annotated[Path | None, typer.Option(help="Where the service keeps everything.")] = None,
+) -> None:
+    """Give a founded service's files to the users of its roles; as root, while nothing runs."""
+    from api import roles
+    from api.settings import Settings
+
+    settings = Settings(data=data) if data else Settings()
+    roles.prepare(settings, roles.read_users(users), roles.read_group(group))
+    the_screen().answer(
+        {"data": str(settings.data), "role_users": users},
+        text=(
+            f"The files in {settings.data} are these users' now. Start each role as its user, in "
+            f"the group {group} besides its own:\n"
+            f"SCHAKEL_ROLE_USERS={users} schakel serve --roles vault, then the others."
+        ),
+    )
 
 
 @app.command()

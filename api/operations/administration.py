@@ -97,21 +97,6 @@ def keys(work: Work) -> list[dict[str, Any]]:
     ]
 
 
-def rotate_root(work: Work) -> dict[str, Any]:
-    """Rewrap every private half under a new root; no file is rewritten, no pseudonym changes."""
-    work.demand("keys.rotate")
-    version = work.vault.rotate_root(
-        work.session.connection(), now=work.now, actor=work.actor.person
-    )
-    return {"root_version": version}
-
-
-def finish_rotation(work: Work) -> None:
-    """Let go of the old root, in a transaction after the one that rewrapped everything."""
-    work.demand("keys.rotate")
-    work.vault.finish_rotation(work.session.connection(), now=work.now, actor=work.actor.person)
-
-
 def ledger_entries(work: Work, start: int, most: int) -> dict[str, Any]:
     """A stretch of the ledger as it stands, leaves byte for byte, and the present checkpoint."""
     work.demand("ledger.read")

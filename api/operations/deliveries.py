@@ -271,7 +271,7 @@ def finish_upload(work: Work, identifier: str, sha256: str) -> Delivery:
             "checkpoint": entry.checkpoint,
         },
     )
-    jobs.enqueue(work.session, "intake", "intake", {"delivery": delivery.id}, work.actor, work.now)
+    jobs.enqueue(work, "intake", "intake", {"delivery": delivery.id})
     return delivery
 
 

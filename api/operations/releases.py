@@ -66,7 +66,7 @@ def _enqueue(work: Work, permit: Permit, release: Release, deliveries: list[Deli
 
     def add(kind: str, queue: str, **more: str) -> None:
         arguments = {"release": release.id, **more}
-        jobs.enqueue(work.session, kind, queue, arguments, work.actor, work.now, exclusive)
+        jobs.enqueue(work, kind, queue, arguments, exclusive)
 
     for delivery in deliveries:
         linked = select(Admission).where(
@@ -193,9 +193,7 @@ def clear(
         permit=release.permit,
         sha256=release.manifest_sha256,
     )
-    jobs.enqueue(
-        work.session, "envelopes", "release", {"release": identifier}, work.actor, work.now
-    )
+    jobs.enqueue(work, "envelopes", "release", {"release": identifier})
     return release
 
 
@@ -226,7 +224,7 @@ def resume(work: Work, permit: str) -> dict[str, Any]:
         if not work.session.scalar(select(Envelope).where(Envelope.release == row.id).limit(1)):
             row.refusal = None
             arguments = {"release": row.id}
-            jobs.enqueue(work.session, "envelopes", "release", arguments, work.actor, work.now)
+            jobs.enqueue(work, "envelopes", "release", arguments)
     return resumed
 
 

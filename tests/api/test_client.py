@@ -333,11 +333,11 @@ def test_a_checkpoint_of_another_history_is_told_from_ours(house: House, holder:
     vault, engine = house.service.vault, house.service.engine
     with engine.begin() as connection:
         ledger = vault.ledger(connection)
-    forged = write_checkpoint(Checkpoint(ledger.origin, 3, bytes(32)), ledger._private)
+    forged = write_checkpoint(Checkpoint(ledger.origin, 3, bytes(32)), private)
     for notes in ([forged], [forged, house["auditor-1"].get("/ledger")["checkpoint"]]):
         with pytest.raises(Distrust, match="not the one"):
             holder.grown_since(notes)
-    longer = write_checkpoint(Checkpoint(ledger.origin, 10**6, bytes(32)), ledger._private)
+    longer = write_checkpoint(Checkpoint(ledger.origin, 10**6, bytes(32)), private)
     with pytest.raises(Distrust, match="taken away"):
         holder.grown_since([longer])
     with pytest.raises(Distrust, match="kept elsewhere"):

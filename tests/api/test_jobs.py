@@ -1,6 +1,8 @@
 """Work in the background: once, in order, and not by a worker that was thought dead."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,29 +11,58 @@ from sqlalchemy import Engine
 
 from api import jobs, store
 from api.jobs import LeaseLost, Taken
+from api.objects import Objects
+from api.operations import Work
 from api.store import Base, Job
+from keyvault import tables
+from keyvault.custody import FileCustody
+from keyvault.vault import Vault
 from policies.access import Actor
+from tests.keyvault.conftest import someone
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 LEASE = timedelta(seconds=60)
 ACTOR = Actor("statistician-1", "office", frozenset({"statistician"}))
 
 
+@dataclass
+class Place:
+    """A database of its own with a vault in it."""
+
+    engine: Engine
+    vault: Vault
+    objects: Objects
+
+    @contextmanager
+    def work(self) -> Iterator[Work]:
+        """A transaction in the actor's name."""
+        with store.writing(self.engine) as session:
+            yield Work(session, self.vault, self.objects, ACTOR, NOW)
+
+    def add(self, kind: str = "build", queue: str = "release", group: str | None = None) -> str:
+        """Enqueue a job."""
+        with self.work() as work:
+            return jobs.enqueue(work, kind, queue, {"n": 1}, group).id
+
+
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    """A database of its own."""
+def place(tmp_path: Path) -> Iterator[Place]:
+    """A place for jobs."""
     engine = store.connect(f"sqlite:///{tmp_path / 'jobs.sqlite'}")
     Base.metadata.create_all(engine)
-    yield engine
+    founders = [someone(name, "administrator").enrolment() for name in ("ann", "bob")]
+    with engine.begin() as connection:
+        tables.metadata.create_all(connection)
+        custody = FileCustody.create(tmp_path / "root.json")
+        vault = Vault.found(connection, custody, founders, now=NOW)
+    yield Place(engine, vault, Objects(tmp_path / "objects"))
     engine.dispose()
 
 
-def add(
-    engine: Engine, kind: str = "build", queue: str = "release", group: str | None = None
-) -> str:
-    """Enqueue a job."""
-    with store.writing(engine) as session:
-        return jobs.enqueue(session, kind, queue, {"n": 1}, ACTOR, NOW, group).id
+@pytest.fixture
+def engine(place: Place) -> Engine:
+    """Its database."""
+    return place.engine
 
 
 def take(engine: Engine, now: datetime = NOW, *queues: str) -> Taken | None:
@@ -48,24 +79,24 @@ def state(engine: Engine, identifier: str) -> str:
         return job.state
 
 
-def test_jobs_come_in_the_order_in_which_they_were_asked_for(engine: Engine) -> None:
+def test_jobs_come_in_the_order_in_which_they_were_asked_for(place: Place, engine: Engine) -> None:
     """First in, first out; each is taken once."""
-    first, second = add(engine), add(engine)
+    first, second = place.add(), place.add()
     taken = [take(engine), take(engine), take(engine)]
     assert [job.id if job else None for job in taken] == [first, second, None]
 
 
-def test_a_queue_is_one_roles(engine: Engine) -> None:
+def test_a_queue_is_one_roles(place: Place, engine: Engine) -> None:
     """A worker that holds another role's key doesn't get the job."""
-    add(engine, queue="linkage")
+    place.add(queue="linkage")
     assert take(engine) is None
     assert take(engine, NOW, "linkage") is not None
 
 
-def test_one_scope_has_one_job_at_a_time(engine: Engine) -> None:
+def test_one_scope_has_one_job_at_a_time(place: Place, engine: Engine) -> None:
     """Two workers started at once never admit to one spine together."""
-    first, second = add(engine, group="scope:a"), add(engine, group="scope:a")
-    other = add(engine, group="scope:b")
+    first, second = place.add(group="scope:a"), place.add(group="scope:a")
+    other = place.add(group="scope:b")
     assert [getattr(take(engine), "id", None) for _ in range(3)] == [first, other, None]
     with store.writing(engine) as session:
         jobs.finish(session, _taken(engine, first), {}, NOW)
@@ -78,12 +109,13 @@ def _taken(engine: Engine, identifier: str) -> Taken:
     with store.reading(engine) as session:
         job = session.get(Job, identifier)
         assert job is not None
-        return Taken(job.id, job.kind, {}, job.actor, job.organisation, job.attempts, job.fence)
+        who = job.actor, job.organisation
+        return Taken(job.id, job.kind, {}, *who, job.attempts, job.fence, {}, job.signature)
 
 
-def test_a_worker_thought_dead_cannot_finish(engine: Engine) -> None:
+def test_a_worker_thought_dead_cannot_finish(place: Place, engine: Engine) -> None:
     """Lease over, taken by another: the first one's results don't count, nor do its beats."""
-    identifier = add(engine)
+    identifier = place.add()
     first = take(engine)
     assert first is not None
     assert take(engine, NOW + LEASE / 2) is None
@@ -103,9 +135,9 @@ def test_a_worker_thought_dead_cannot_finish(engine: Engine) -> None:
     assert state(engine, identifier) == "done"
 
 
-def test_a_beat_keeps_the_lease_and_tells_how_far_it_is(engine: Engine) -> None:
+def test_a_beat_keeps_the_lease_and_tells_how_far_it_is(place: Place, engine: Engine) -> None:
     """Progress never passes 100%."""
-    identifier = add(engine)
+    identifier = place.add()
     taken = take(engine)
     assert taken is not None
     with store.writing(engine) as session:
@@ -117,9 +149,9 @@ def test_a_beat_keeps_the_lease_and_tells_how_far_it_is(engine: Engine) -> None:
         assert (jobs.describe(job)["stage"], jobs.describe(job)["share"]) == ("compare", 1.0)
 
 
-def test_a_fault_comes_back_later_and_later(engine: Engine) -> None:
+def test_a_fault_comes_back_later_and_later(place: Place, engine: Engine) -> None:
     """A retry waits, and doesn't lose what the job was."""
-    add(engine)
+    place.add()
     now = NOW
     for attempt in (1, 2, 3):
         taken = take(engine, now)
@@ -131,12 +163,12 @@ def test_a_fault_comes_back_later_and_later(engine: Engine) -> None:
         now += timedelta(seconds=2**attempt)
 
 
-def test_a_job_is_there_only_if_its_cause_is(engine: Engine) -> None:
+def test_a_job_is_there_only_if_its_cause_is(place: Place, engine: Engine) -> None:
     """Enqueued in the transaction that causes it; taken back with it."""
 
     def cause_that_fails() -> None:
-        with store.writing(engine) as session:
-            jobs.enqueue(session, "build", "release", {}, ACTOR, NOW)
+        with place.work() as work:
+            jobs.enqueue(work, "build", "release", {})
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -146,9 +178,9 @@ def test_a_job_is_there_only_if_its_cause_is(engine: Engine) -> None:
         assert not jobs.waiting(session, ("release",), NOW)
 
 
-def test_arguments_hold_ids_and_counts_only(engine: Engine) -> None:
+def test_arguments_hold_ids_and_counts_only(place: Place, engine: Engine) -> None:
     """Whoever reads the table learns nothing about anybody."""
-    identifier = add(engine)
+    identifier = place.add()
     with store.reading(engine) as session:
         job = session.get(Job, identifier)
         assert job is not None

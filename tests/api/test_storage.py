@@ -18,7 +18,7 @@ from api.objects import ObjectBusy, ObjectFault, Objects
 from api.service import NotFounded, Service
 from api.settings import Clock, Settings
 from api.store import Dataset, Delivery, Organisation
-from api.worker import ORPHAN_AGE, Worker
+from api.worker import ORPHAN_AGE, sweep
 from keyvault import ledger as ledgers
 from keyvault import tables
 
@@ -178,7 +178,7 @@ def test_orphans_are_swept_and_nothing_else(tmp_path: Path) -> None:
     long_ago = datetime.now().timestamp() - ORPHAN_AGE - 10  # noqa: DTZ005 - a file's own clock
     for path in (service.objects.path(orphan), unfinished):
         os.utime(path, (long_ago, long_ago))
-    Worker(service).sweep()
+    sweep(service)
     assert [name for name, _ in service.objects.names()] == [fresh]
     service.engine.dispose()
 
@@ -205,7 +205,7 @@ def test_an_upload_that_stands_still_is_given_up(tmp_path: Path) -> None:
                     moved_at=now - timedelta(days=days),
                 )
             )  # fmt: skip
-    Worker(service).sweep()
+    sweep(service)
     assert [name for name, _ in service.objects.names()] == [names["delivery-new"]]
     with store.reading(service.engine) as session:
         old, new = session.get(Delivery, "delivery-old"), session.get(Delivery, "delivery-new")

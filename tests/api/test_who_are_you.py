@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from api import jobs, store
 from api.demo.extracts import declarations
+from api.operations import Work
 from api.profiles import private_key
 from keyvault.tokens import ASSERTION_TYPE
 from policies.access import Actor
@@ -245,8 +246,9 @@ def test_old_jobs_are_found_behind_many_of_others(house: House) -> None:
     with store.writing(house.service.engine) as session:
         for organisation, count in (("vdab", 1), ("rsz", 120)):
             actor = Actor("holder", organisation, frozenset())
+            work = Work(session, house.service.vault, house.service.objects, actor, now)
             for _ in range(count):
-                job = jobs.enqueue(session, "intake", "nobody", {}, actor, now)
+                job = jobs.enqueue(work, "intake", "nobody", {})
                 job.state = "done"
     assert len(house["holder-vdab"].get("/jobs")) == 1
     assert len(house["holder-rsz"].get("/jobs")) == 100

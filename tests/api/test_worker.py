@@ -199,9 +199,8 @@ def test_envelopes_that_cannot_be_sealed_are_told(
     monkeypatch.setattr(building, "seal_envelopes", _raises(Problem("permit-not-in-force", "", "")))
     monkeypatch.setattr(releases, "envelopes_failed", failed)
     actor = Actor("statistician-2", "office", frozenset())
-    with store.writing(still.service.engine) as session:
-        arguments = {"release": "release-1"}
-        jobs.enqueue(session, "envelopes", "release", arguments, actor, still.clock.now())
+    with still.service.work(actor) as work:
+        jobs.enqueue(work, "envelopes", "release", {"release": "release-1"})
     assert Worker(still.service).step()
     assert told == [("release-1", "permit-not-in-force")]
 

@@ -43,6 +43,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=12), nullable=False),
         sa.Column("actor", sa.String(length=63), nullable=False),
         sa.Column("organisation", sa.String(length=63), nullable=False),
+        sa.Column("signature", sa.String(length=100), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("fence", sa.Integer(), nullable=False),
         sa.Column("leased_until", sa.DateTime(), nullable=True),
