@@ -23,6 +23,7 @@ from api.settings import Settings
 from keyvault.checkpoints import Checkpoint, write_checkpoint
 from policies import permits
 from tests.api.house import House
+from tests.keyvault.conftest import ledger_key
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -490,8 +491,8 @@ def test_a_holder_verifies_the_ledger_without_reading_it(
     assert _json(cli("--json", *verify, "--checkpoint", "old.txt"))["checkpoints"] == 2
     origin, size = newer.split("\n")[:2]
     with house.service.engine.begin() as connection:
-        ledger = house.service.vault.ledger(connection)
-    rewritten = write_checkpoint(Checkpoint(origin, int(size), bytes(32)), ledger._private)
+        private = ledger_key(house.service.vault, connection)
+    rewritten = write_checkpoint(Checkpoint(origin, int(size), bytes(32)), private)
     profiles.save("holder-rsz", replace(house["holder-rsz"].profile, checkpoint=rewritten))
     code, _, err = cli(*verify)
     assert code == 1

@@ -25,6 +25,7 @@ from api.profiles import Profile, ProfileFault
 from keyvault.checkpoints import Checkpoint, write_checkpoint
 from keyvault.signing import seal_document
 from tests.api.house import House, refusal_of
+from tests.keyvault.conftest import ledger_key
 
 DATASET = "employment-service"
 Answer = Callable[[httpx.Request, Callable[[], httpx.Response]], httpx.Response]
@@ -332,7 +333,7 @@ def test_a_checkpoint_of_another_history_is_told_from_ours(house: House, holder:
     """Signed with the right key and still not what the ledger grew from: it was rewritten."""
     vault, engine = house.service.vault, house.service.engine
     with engine.begin() as connection:
-        ledger = vault.ledger(connection)
+        ledger, private = vault.ledger(connection), ledger_key(vault, connection)
     forged = write_checkpoint(Checkpoint(ledger.origin, 3, bytes(32)), private)
     for notes in ([forged], [forged, house["auditor-1"].get("/ledger")["checkpoint"]]):
         with pytest.raises(Distrust, match="not the one"):

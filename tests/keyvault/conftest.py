@@ -91,6 +91,12 @@ def safe_of(vault: Vault) -> Safe:
     return vault._safe
 
 
+def ledger_key(vault: Vault, conn: Connection) -> Ed25519PrivateKey:
+    """The ledger's own key, as somebody would have it who captured all."""
+    safe = safe_of(vault)
+    return safe.maker.signer(safe.keys.current(conn, "ledger", owner=None))
+
+
 def new_engine(path: Path) -> Engine:
     """A SQLite engine set up the way the service does it."""
     engine = create_engine(f"sqlite:///{path}", module=pysqlite3.dbapi2)
