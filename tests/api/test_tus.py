@@ -19,7 +19,7 @@ from api.client import Client
 from api.objects import Objects
 from api.operations.deliveries import AGE_MAGIC
 from api.store import Delivery
-from api.worker import Worker
+from api.worker import sweep
 from tests.api.house import House, refusal_of
 from tests.api.tus import Door, half_sent, patch, send
 
@@ -191,7 +191,7 @@ def test_an_expired_upload_is_over_before_any_sweep(
     _moved(house, location, days=house.settings.upload_days, seconds=1)
     _hears_that_it_expired(holder, location)
     assert name in _files(house)
-    Worker(house.service).sweep()
+    sweep(house.service)
     assert name not in _files(house)
     _hears_that_it_expired(holder, location)
 
@@ -235,7 +235,7 @@ def test_an_organisation_has_so_many_uploads_open_and_no_more(
 ) -> None:
     """A clear refusal; finished, withdrawn and expired ones don't count."""
     locations = [opened(), opened()]
-    Worker(house.service).sweep()
+    sweep(house.service)
     with store.reading(house.service.engine) as session:
         under_way = session.query(Delivery).filter_by(state="uploading").count()
     monkeypatch.setitem(vars(house.service.settings), "open_uploads", under_way)
