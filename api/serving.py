@@ -35,8 +35,8 @@ from api.service import NotFounded, Service, whereabouts
 from api.settings import Clock, Settings
 from keyvault import server
 from keyvault.custody import FileCustody
+from keyvault.memory import close_memory
 from keyvault.safe import Safe
-from keyvault.secret import close_memory
 
 log = logging.getLogger("schakel")
 

@@ -173,9 +173,8 @@ class Watch:
         """
         head = conn.execute(select(tables.ledger_head)).one()
         stated = Frontier.from_bytes(head.size, head.frontier)
-        seen = stated if self._seen is None else self._seen
+        seen = _copied(self._seen or stated)
         if seen.size < stated.size:
-            seen = Frontier.from_bytes(seen.size, seen.to_bytes())
             for stored in stored_entries(conn, start=seen.size, stop=stated.size):
                 seen.push(leaf_hash(stored.leaf))
         if (seen.size, seen.to_bytes()) != (stated.size, stated.to_bytes()):
@@ -185,6 +184,10 @@ class Watch:
             )
         self._seen = seen
         return stated
+
+
+def _copied(frontier: Frontier) -> Frontier:
+    return Frontier.from_bytes(frontier.size, frontier.to_bytes())
 
 
 def grow(frontier: Frontier, leaves: Sequence[bytes]) -> None:

@@ -193,6 +193,12 @@ class Proxy:
         """Come back when the vault answers; VaultAwayError when it doesn't in that time."""
         self._call("publics", patience=seconds)
 
+    def close(self) -> None:
+        """Let go of connections that nobody uses; the next call opens another."""
+        while self._idle:
+            with suppress(IndexError):  # another thread took it
+                self._idle.pop().close()
+
     def _call(
         self, call: str, data: bytes = b"", *, patience: float = AWAY, **held: Any
     ) -> tuple[dict[str, Any], bytes]:
@@ -213,7 +219,7 @@ class Proxy:
                 self._idle.append(connection)
                 break
             except (OSError, Broken):
-                self._forget_idle()
+                self.close()
                 if time.monotonic() > until:
                     raise VaultAwayError(
                         "The vault's process doesn't answer; nothing was done. See that it runs "
@@ -223,12 +229,6 @@ class Proxy:
         if "error" in answer:
             raise _ERRORS.get(answer["error"], VaultAwayError)(answer["text"])
         return answer, more
-
-    def _forget_idle(self) -> None:
-        """The others were to the same process, which has gone."""
-        while self._idle:
-            with suppress(IndexError):
-                self._idle.pop().close()
 
     def _connected(self) -> socket.socket:
         with suppress(IndexError):

@@ -5,9 +5,6 @@ only to `reveal`, which nothing outside keyvault imports (a test walks the sourc
 can't promise is to wipe memory; a process that shouldn't know a key is never given it.
 """
 
-import ctypes
-import os
-import resource
 from typing import NoReturn, SupportsIndex
 
 MAC_PURPOSES = frozenset({"subject-id", "pseudonym"})
@@ -55,18 +52,3 @@ class FileKey(Secret):
 def reveal(secret: Secret) -> bytes:
     """The bytes themselves; for use inside keyvault only."""
     return secret._secret_bytes
-
-
-_SET_DUMPABLE = 4  # PR_SET_DUMPABLE of prctl(2)
-
-
-def close_memory() -> None:
-    """From now on no core dump of this process is written, and its memory is root's alone to read.
-
-    A program begun by exec starts open again; every process that is to hold keys calls this first.
-    OSError when the kernel won't.
-    """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(_SET_DUMPABLE, 0, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

@@ -106,7 +106,7 @@ class Server:
         self._safe, self._reading, self._writing = safe, reading, writing
         self._roles_of, self._now = roles_of, now
         self._watch, self._ledger = Watch(), threading.Lock()
-        self._open: dict[int, int] = {}
+        self._open: dict[socket.socket, int] = {}
         self._counting = threading.Lock()
         self._calls: Mapping[str, tuple[frozenset[str], Callable[[Call], Answer]]] = {
             "publics": (frozenset(CALLERS), self._publics),
@@ -127,31 +127,35 @@ class Server:
     def run(self, listening: socket.socket, wanted: Callable[[], bool]) -> None:
         """Answer as long as it is wanted, each connection in a thread of its own."""
         listening.settimeout(0.2)
-        while wanted():
-            with suppress(TimeoutError):
-                connection, _ = listening.accept()
-                threading.Thread(target=self._attend, args=(connection,), daemon=True).start()
+        try:
+            while wanted():
+                with suppress(TimeoutError):
+                    connection, _ = listening.accept()
+                    threading.Thread(target=self._attend, args=(connection,), daemon=True).start()
+        finally:
+            with self._counting:
+                for connection in self._open:
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def _attend(self, connection: socket.socket) -> None:
         with connection:
             option = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
             _, user, _ = _CREDENTIALS.unpack(option)
             roles = self._roles_of(user)
-            if not roles or not self._enters(user):
+            if not roles or not self._enters(connection, user):
                 log.warning("the vault shows user %d out", user)
                 return
             try:
                 self._converse(connection, roles)
             finally:
                 with self._counting:
-                    self._open[user] -= 1
+                    del self._open[connection]
 
-    def _enters(self, user: int) -> bool:
+    def _enters(self, connection: socket.socket, user: int) -> bool:
         with self._counting:
-            count = self._open.get(user, 0)
-            if count >= MOST_CONNECTIONS:
+            if list(self._open.values()).count(user) >= MOST_CONNECTIONS:
                 return False
-            self._open[user] = count + 1
+            self._open[connection] = user
             return True
 
     def _converse(self, connection: socket.socket, roles: frozenset[str]) -> None:

@@ -106,6 +106,11 @@ class Vault:
         proxy.wait(patience)
         return cls(proxy)
 
+    def close(self) -> None:
+        """Let go of what connects this process to the vault's, if there is one."""
+        if isinstance(self._safe, Proxy):
+            self._safe.close()
+
     def refresh(self, conn: Connection) -> None:
         """Unwrap the role keys as they stand now, when another process has added versions."""
         self._publics = self._safe.publics(conn)
