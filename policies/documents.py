@@ -106,7 +106,7 @@ def dictionary_page(dictionary: Mapping[str, Any]) -> str:
         "<p>A column of text holds the code itself. A column of numbers is empty there, and the "
         f"column with the same name and <code>{STATUS}</code> holds the code.</p>"
         f"<p>{escape(_STATISTICAL)}</p>"
-        f"<p>Places: {escape(dictionary['classifications'])}.</p>"
+        f"<p>Places and activities: {escape(dictionary['classifications'])}.</p>"
     )
     return _page("Data dictionary", body)
 

@@ -91,6 +91,7 @@ def test_packages_hold_their_data_files() -> None:
     for path in (
         "policies/minimum_coarsening.yaml",
         "policies/classifications/municipalities.csv",
+        "policies/classifications/activities.csv",
         "linkage/parameters.yaml",
         "api/migrations/script.py.mako",
         "api/demo/datasets/child-benefit.yaml",

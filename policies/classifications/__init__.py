@@ -1,4 +1,5 @@
 """Belgian places and their levels: which arrondissement, province and region a code lies in.
+(`activities` has those of economic activities.)
 
 The tables beside this file are made by `build.py`; `PROVENANCE.md` names who published them. Two
 situations are known: 2019 (581 municipalities, 2019 to 2024) and 2025 (565). Codes of the older
@@ -30,7 +31,8 @@ SITUATIONS: tuple[Situation, ...] = get_args(Situation)
 BRUSSELS = "04000"
 PROVENANCE = (
     "Statbel, REFNIS codes (situation of 1 January 2019, and of 1 January 2025 after the mergers) "
-    "and the conversion of postcodes to REFNIS codes of 1 January 2019"
+    "and the conversion of postcodes to REFNIS codes of 1 January 2019; Eurostat, NACE Rev. 2 and "
+    "Rev. 2.1, with the aggregations of ESA 2010"
 )
 
 

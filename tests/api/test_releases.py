@@ -1,11 +1,13 @@
 """From a request to a file in the right hands: permits, releases, and what is refused."""
 
+import io
 import json
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pandas
 import pyarrow.compute as pc
 import pyrage
 import pytest
@@ -17,6 +19,7 @@ from api.demo.extracts import names_numbers_addresses
 from keyvault.pseudonyms import check
 from policies import permits
 from policies import releases as packages
+from policies.coarsening import NOT_IN_SOURCE
 from tests.api.house import House, refusal_of
 
 WAVE = ("child-benefit", "employment-service", "social-security", "conversions")
@@ -719,3 +722,58 @@ def test_the_service_refuses_with_problem_details(delivered: House) -> None:
     problem = refusal_of(lambda: delivered["researcher-1"].post("/vault/root")).problem
     assert set(problem) >= {"type", "title", "status", "detail", "next_step"}
     assert problem["type"].startswith("urn:schakel:problem:")
+
+
+# -- rules that look at a population ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("over", ["universe", "delivery"])
+def test_wages_in_deciles(delivered: House, over: str) -> None:
+    """S11: computed on the declared population; k units in each group; named in every format."""
+    document = _wage_in_deciles(delivered, f"deciles-{over}", over)
+    permit = delivered.story.granted(delivered, "researcher-1", document)
+    package = delivered.package(delivered.cleared(permit)["id"])
+    work = package.table("social-security").to_pandas()
+    groups = work[work["wage"] != NOT_IN_SOURCE].groupby("wage")
+    assert len(groups) > 1
+    assert groups["unit"].nunique().min() >= 5
+    if over == "universe":
+        assert groups.size().max() <= 2 * len(work) / 10  # even, but for ties and joined groups
+    described = json.loads(package.files["dictionary.json"])["tables"]
+    columns = next(table for table in described if table["name"] == "social-security")["variables"]
+    wage = next(column for column in columns if column["name"] == "wage")
+    assert set(groups.groups) <= set(wage["codes"]) == set(wage["numbers"])
+    numbered = pandas.read_stata(
+        io.BytesIO(package.files["data/social-security.dta"]), convert_categoricals=False
+    )
+    back = {number: code for code, number in wage["numbers"].items()}
+    assert numbered["wage"].map(back).fillna(NOT_IN_SOURCE).tolist() == work["wage"].tolist()
+
+
+def test_a_key_is_no_percentile_of_the_units_it_chooses(delivered: House) -> None:
+    """S11: the population has to be known before the keys are."""
+    document = _wage_in_deciles(delivered, "circular", "universe")
+    document["join"]["keys"].append("wage")
+    document["universe"]["datasets"].append("social-security")
+    document["scenario"]["known"].append("wage")
+    document["scenario"]["sensitive"].remove("wage")
+    refusal = refusal_of(lambda: delivered.story.granted(delivered, "researcher-1", document))
+    assert refusal.type == "incomplete"
+    assert "percentile" in refusal.problem["detail"]
+
+
+def _wage_in_deciles(house: House, project: str, over: str) -> dict[str, Any]:
+    document = house.application(project)
+    for dataset in document["datasets"]:
+        for variable in dataset["variables"]:
+            if variable["as"] == "wage":
+                variable["rule"] = [{"percentile": {"groups": 10, "over": over}}]
+    return document
+
+
+def test_a_release_is_written_in_the_formats_asked_for(delivered: House, permit: str) -> None:
+    """Stata and SPSS files beside Parquet and CSV, unless fewer are asked for."""
+    files = delivered.package(delivered.cleared(permit, formats=["csv", "sav"])["id"]).files
+    data = {path.rpartition(".")[2] for path in files if path.startswith("data/")}
+    assert data == {"csv", "sav"}
+    assert packages.faults(files) == []
