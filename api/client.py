@@ -466,6 +466,33 @@ class Client:
     def _checkpoint(self, note: str) -> Checkpoint:
         return read_checkpoint(note, self.public()["ledger"])
 
+    # -- dummies ----------------------------------------------------------------------------------
+
+    def dummy(
+        self,
+        application: str,
+        out: Path,
+        units: int = 1000,
+        period: str | None = None,
+        language: str = "en",
+    ) -> list[Path]:
+        """Fetch the dummy of an application's release and unpack it."""
+        from policies import releases
+
+        asked: dict[str, Any] = {"units": units, "language": language}
+        asked |= {"period": period} if period else {}
+        response = self._send(
+            "GET",
+            f"/applications/{application}/dummy",
+            params=asked,
+            headers={"Authorization": f"Bearer {self.token()}"},
+        )
+        if not response.is_success:
+            self._answer(response)
+        if releases.faults(releases.contents(response.content)):
+            raise PackageFault("The dummy arrived damaged. Ask for it again.")
+        return releases.extract(response.content, out)
+
     # -- releases ---------------------------------------------------------------------------------
 
     def wait_release(self, identifier: str, progress: Progress = silent) -> dict[str, Any]:

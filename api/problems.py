@@ -63,6 +63,10 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "disclosure": (422, "The release would single somebody out"),
     "identifiers-found": (422, "Identifiers were found in the release"),
     "unmappable": (422, "Some values have no coarser value"),
+    "pseudonyms-contradict": (
+        422,
+        "Imported pseudonyms contradict one another or what was released",
+    ),
     "damaged-delivery": (422, "The delivery can't be decrypted"),
     # ours
     "job-forged": (500, "This job is not one that the service enqueued"),

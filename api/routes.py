@@ -7,11 +7,12 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from api import auth, jobs, schemas, store
-from api.operations import administration, deliveries, projects, releases
+from api.operations import administration, deliveries, dummies, projects, releases
 from api.problems import Problem
 from api.service import Service
 from api.store import Delivery
 from policies.access import Actor
+from policies.coarsening import Language
 
 router = APIRouter(route_class=schemas.JsonRoute)
 
@@ -190,6 +191,29 @@ def show_application(application: str, service: OfService, actor: By) -> dict[st
     """Its text, state, advice and decision."""
     with service.look(actor) as work:
         return projects.describe(projects.application(work, application))
+
+
+@router.get(
+    "/applications/{application}/dummy",
+    tags=["applications"],
+    summary="Dummy data with the exact shape of its release",
+    response_class=Response,
+    responses={200: {"content": {"application/x-tar": {}}}},
+)
+def dummy(
+    application: str,
+    service: OfService,
+    actor: By,
+    units: Annotated[int, Query(ge=dummies.FEWEST, le=dummies.MOST)] = 1000,
+    period: str | None = None,
+    language: Language = "en",
+) -> Response:
+    """Made from terms and declarations alone, for whoever handed it in and those who judge."""
+    with service.look(actor) as work:
+        archive = dummies.dummy(work, application, units, period, language)
+    name = f"DUMMY-{application}.tar"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(archive, media_type="application/x-tar", headers=headers)
 
 
 @router.put("/applications/{application}", tags=["applications"], summary="Rewrite a draft")

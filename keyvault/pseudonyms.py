@@ -104,6 +104,21 @@ def pseudonyms(key: FileKey, unit_type: str, version: int, subject_ids: Any) -> 
     return _strings(_texts(letter, version, cmac.finish(blocks)))
 
 
+def dummies(unit_type: str, random: bytes) -> pa.Array:
+    """Pseudonyms of nobody (string), one for each 16 random bytes: to try programs on.
+
+    They have the form of all others, down to the check character, and can't be taken for one: their
+    key version is 0, which no key has and `check` refuses, and they read FAKE0DATA.
+    """
+    fake = sum(ALPHABET.index(digit) << 5 * place for place, digit in enumerate(reversed(_FAKE)))
+    tags = np.frombuffer(random, dtype=">u8").reshape(-1, 2).copy()
+    tags[:, 0] = tags[:, 0] % 2048 + fake * 2048  # eleven digits leave eleven bits of the word
+    return _strings(_texts(UNIT_LETTERS[unit_type], 0, tags.view(np.uint64)))
+
+
+_FAKE = "0FAKE0DATA0"
+
+
 @dataclass(frozen=True)
 class Reading:
     """What the text of a pseudonym says."""

@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar, get_args
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 Role = Literal["identifier", "quasi-identifier", "sensitive", "other"]
 SemanticType = Literal[
     "national_number",
@@ -25,6 +28,7 @@ SemanticType = Literal[
     "municipality",
     "nace",
     "amount",
+    "weight",
     "integer",
     "employees",
     "code",
@@ -34,9 +38,10 @@ SemanticType = Literal[
     "yes_no",
     "phone",
     "email",
+    "pseudonym",
 ]
 UnitType = Literal["person", "household", "enterprise"]
-Kind = Literal["extract", "conversion"]
+Kind = Literal["extract", "conversion", "pseudonyms"]
 Shape = Literal["unit", "spells"]
 Titles = Mapping[str, str]
 Item = TypeVar("Item")
@@ -92,7 +97,8 @@ class DatasetFault(LinkageError):  # noqa: N818  (faults are what the portal and
 
 @dataclass(frozen=True)
 class Variable:
-    """A named column; `format` is a date's (`%d/%m/%Y`), `codes` maps allowed texts to titles."""
+    """A named column; `format` is a date's (`%d/%m/%Y`) or the pattern (RE2) that old pseudonyms
+    have as a whole, `codes` maps allowed texts to titles."""
 
     name: str
     role: Role
@@ -125,7 +131,8 @@ class FileFormat:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A catalogue entry of one holder; `conversion` is (bis variable, national variable)."""
+    """A catalogue entry of one holder; `conversion` is (bis variable, national variable), and
+    `project` the one project that a dataset of kind pseudonyms is for."""
 
     id: str
     title: Titles
@@ -137,6 +144,7 @@ class Dataset:
     format: FileFormat = field(default_factory=FileFormat)
     missing: tuple[str, ...] = ("",)
     conversion: tuple[str, str] | None = None
+    project: str | None = None
 
     @classmethod
     def from_mapping(cls, doc: object) -> "Dataset":
@@ -159,10 +167,12 @@ class Dataset:
             format=_format(top.get("format"), where),
             missing=_missing(top.get("missing"), where),
             conversion=_conversion(top.get("conversion"), where),
+            project=_slug(top, "project", where) if "project" in top else None,
         )
         _check_variables(dataset, where)
         _check_references(dataset, where)
         _check_conversion(dataset, where)
+        _check_pseudonyms(dataset, where)
         return dataset
 
     def to_mapping(self) -> dict[str, Any]:
@@ -186,6 +196,8 @@ class Dataset:
             ]
         if self.conversion:
             doc["conversion"] = dict(zip(("from", "to"), self.conversion, strict=True))
+        if self.project:
+            doc["project"] = self.project
         return doc
 
     def variable(self, name: str) -> Variable:
@@ -219,7 +231,10 @@ class Dataset:
 
     @property
     def payload(self) -> tuple[str, ...]:
-        """Variables that policy may derive from: every one that isn't an identifier."""
+        """Variables that policy may derive from: every one that isn't an identifier. Of old
+        pseudonyms it is these alone: whom they stand for is linkage's to know."""
+        if self.kind == "pseudonyms":
+            return tuple(v.name for v in self.variables if v.type == "pseudonym")
         return tuple(v.name for v in self.variables if v.role != "identifier")
 
 
@@ -234,6 +249,7 @@ _DATASET_KEYS = (
     "variables",
     "references",
     "conversion",
+    "project",
 )
 
 
@@ -251,7 +267,7 @@ def date_pattern(text: str) -> str:
 
 
 def _default_shape(kind: str) -> str | None:
-    return "unit" if kind == "conversion" else None
+    return {"conversion": "unit", "pseudonyms": "spells"}.get(kind)
 
 
 def _mapping(value: object, what: str) -> Mapping[str, Any]:
@@ -334,21 +350,33 @@ def _variable(value: object, dataset: str) -> Variable:
         type=_choice(doc, "type", TYPES, where),
         title=_titles(doc.get("title"), where, default=name),
         required=required,
-        format=_date_format(doc, where),
+        format=_value_format(doc, where),
         codes=_codes(doc.get("codes"), where),
     )
 
 
-def _date_format(doc: Mapping[str, Any], where: str) -> str | None:
+def _value_format(doc: Mapping[str, Any], where: str) -> str | None:
+    if doc.get("type") == "pseudonym":
+        return _pattern(_string(doc, "format", where), where)
     if doc.get("type") not in ("birth_date", "date"):
         if "format" in doc:
-            raise DatasetFault(f"{where}: `format` is for dates only.")
+            raise DatasetFault(f"{where}: `format` is for dates and old pseudonyms only.")
         return None
     text = _string(doc, "format", where) if "format" in doc else "%Y-%m-%d"
     try:
         date_pattern(text)
     except ValueError as fault:
         raise DatasetFault(f"{where}: {fault}, for instance %d/%m/%Y.") from None
+    return text
+
+
+def _pattern(text: str, where: str) -> str:
+    try:
+        pc.match_substring_regex(pa.array([""]), f"^(?:{text})$")
+    except pa.ArrowInvalid:
+        raise DatasetFault(
+            f"{where}: `format` must be a regular expression (RE2), such as [A-Z]{{2}}[0-9]{{6}}."
+        ) from None
     return text
 
 
@@ -442,6 +470,11 @@ def _check_variables(dataset: Dataset, where: str) -> None:
                 f"{where}: variable {variable.name} is a {variable.type}, which names somebody; "
                 "its role must be identifier."
             )
+        if variable.type == "weight" and (variable.role, dataset.shape) != ("other", "unit"):
+            raise DatasetFault(
+                f"{where}: variable {variable.name} is a weight, which says how many units a unit "
+                "stands for; its role must be other, in a dataset with one row per unit."
+            )
         seen.add(variable.name)
 
 
@@ -472,7 +505,7 @@ def _check_column(dataset: Dataset, where: str, identity: str, name: str) -> Non
 
 
 def _check_conversion(dataset: Dataset, where: str) -> None:
-    if dataset.kind == "extract":
+    if dataset.kind != "conversion":
         if dataset.conversion:
             raise DatasetFault(
                 f"{where}: `conversion` belongs to datasets of kind conversion only."
@@ -485,6 +518,29 @@ def _check_conversion(dataset: Dataset, where: str) -> None:
         )
     for name in dataset.conversion:
         _check_column(dataset, f"{where}, conversion", "national_number", name)
+
+
+def _check_pseudonyms(dataset: Dataset, where: str) -> None:
+    """Old pseudonyms are declared apart, for one project, so that they never are a variable."""
+    held = [variable for variable in dataset.variables if variable.type == "pseudonym"]
+    if dataset.kind != "pseudonyms":
+        if held or dataset.project:
+            raise DatasetFault(
+                f"{where}: old pseudonyms and `project` belong to datasets of kind pseudonyms only."
+            )
+        return
+    if dataset.project is None or len(held) != 1 or not held[0].required:
+        raise DatasetFault(
+            f"{where}: a list of old pseudonyms names its `project`, and has one required variable "
+            "of type pseudonym."
+        )
+    if held[0].role != "other" or dataset.shape != "spells":
+        raise DatasetFault(
+            f"{where}: a list of old pseudonyms has the shape spells, so that one with two rows "
+            f"about somebody is noticed, and the role of {held[0].name} must be other."
+        )
+    if [reference.name for reference in dataset.references] != ["self"]:
+        raise DatasetFault(f"{where}: a list of old pseudonyms has the one reference self.")
 
 
 def _variable_mapping(variable: Variable) -> dict[str, Any]:

@@ -110,6 +110,11 @@ REASONS: Final[dict[str, tuple[Severity, str]]] = {
         "error",
         "A mark before three digits may be a thousands separator; declare `decimal`.",
     ),
+    "negative_weight": ("error", "A weight says how many units this one stands for: 0 or more."),
+    "not_in_form": (
+        "error",
+        "Not an old pseudonym: one word of 64 characters at most, in the declared form.",
+    ),
     "not_an_integer": ("error", "Not a whole number of at most 18 digits."),
     "not_a_sex": ("error", "Not a known mark for a sex; declare the codes."),
     "not_yes_or_no": ("error", "Neither yes nor no in a known spelling; declare it as a code."),

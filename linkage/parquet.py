@@ -35,9 +35,12 @@ MAGIC: Final = b"PAR1"
 _ENCRYPTED: Final = b"PARE"
 _PIECE: Final = 1 << 20
 
+_FRACTIONS: Final = {"amount", "weight"}
 _NO_LEADING_ZEROS: Final = {
     "integer",
     "amount",
+    "weight",
+    "employees",
     "year",
     "postcode",
     "municipality",
@@ -49,8 +52,8 @@ _NO_LEADING_ZEROS: Final = {
 _DATES: Final = {"birth_date", "date"}
 _FITS: Final[dict[str, set[str]]] = {
     "integer": _NO_LEADING_ZEROS,
-    "float": {"amount", "integer"},
-    "decimal": {"amount", "integer"},
+    "float": {*_FRACTIONS, "integer"},
+    "decimal": {*_FRACTIONS, "integer"},
     "truth": {"yes_no"},
     "date": _DATES,
     "moment": _DATES,
@@ -201,8 +204,8 @@ def _is_utf8(data: bytes) -> bool:
 
 
 def _plainly(texts: Any, variable: Variable) -> Any:
-    """Small amounts without an exponent; of an integer, one means that digits were lost."""
-    if variable.type != "amount" or not pc.any(pc.match_substring(texts, "e")).as_py():
+    """Small fractions without an exponent; of an integer, one means that digits were lost."""
+    if variable.type not in _FRACTIONS or not pc.any(pc.match_substring(texts, "e")).as_py():
         return texts
     written = [
         f"{Decimal(text):f}" if text is not None and "e" in text else text

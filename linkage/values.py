@@ -76,6 +76,11 @@ class Column:
             typed, found = self._dates(present)
         elif self.variable.type == "amount":
             typed, found = amounts.read(present)
+        elif self.variable.type == "weight":
+            typed, found = amounts.read(present)
+            found["negative_weight"] = pc.less(typed, 0)
+        elif self.variable.type == "pseudonym":
+            typed, found = _as_old_pseudonym(self.variable.format or "")(present)
         elif self.variable.type == "sex" and self.variable.codes is not None:
             typed, found = present, {}
         else:
@@ -177,6 +182,17 @@ def _as_text(present: Any) -> tuple[Any, dict[str, Any]]:
 def _matching(reason: str, pattern: str) -> Callable[[Any], tuple[Any, dict[str, Any]]]:
     def typed(present: Any) -> tuple[Any, dict[str, Any]]:
         return present, {reason: _not(pc.match_substring_regex(present, pattern))}
+
+    return typed
+
+
+def _as_old_pseudonym(form: str) -> Callable[[Any], tuple[Any, dict[str, Any]]]:
+    """One word of at most 64 characters that as a whole has the declared form."""
+
+    def typed(present: Any) -> tuple[Any, dict[str, Any]]:
+        word = pc.match_substring_regex(present, "^[A-Za-z0-9][A-Za-z0-9.:/-]{0,63}$")
+        fits = pc.and_(word, pc.match_substring_regex(present, f"^(?:{form})$"))
+        return present, {"not_in_form": _not(fits)}
 
     return typed
 

@@ -94,6 +94,12 @@ ACTIONS: Mapping[str, Rule] = {
     "delivery.read": _rule("holder statistician auditor", "organisation-or-staff"),
     "application.create": _rule("researcher"),
     "application.read": _rule("researcher dpo director statistician auditor", "member-or-staff"),
+    "application.dummy": _rule(
+        "researcher dpo director statistician auditor",
+        "member-or-staff",
+        "submitted advised approved",
+        "A dummy of its release can be made once the request is complete and handed in.",
+    ),
     "application.edit": _rule("researcher", "member", "draft"),
     "application.submit": _rule("researcher", "member", "draft"),
     "application.withdraw": _rule("researcher", "member", "draft submitted advised"),

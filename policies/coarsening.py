@@ -32,6 +32,7 @@ from policies.steps.numbers import (
     BottomCode,
     Classes,
     Round,
+    Significant,
     SizeClass,
     TopCode,
     fault_of_bounds,
@@ -92,7 +93,7 @@ or `OBSERVED`."""
 
 Step = (
     Age | AgeClass | Quarter | Year | Geography | Nace | Round | TopCode | BottomCode | Classes
-    | SizeClass | Percentile | YesNo | Keep
+    | SizeClass | Significant | Percentile | YesNo | Keep
 )  # fmt: skip
 STEPS: Mapping[str, type[Step]] = {step.name: step for step in get_args(Step)}
 
@@ -102,6 +103,7 @@ _KINDS: Mapping[str, str] = {
     "municipality": "place",
     "postcode": "place",
     "amount": "number",
+    "weight": "number",
     "integer": "number",
     "employees": "number",
     "nace": "NACE code",

@@ -169,8 +169,95 @@ def report_page(report: Mapping[str, Any], title: Mapping[str, str]) -> str:
         _picture(report),
         _table("Figures", ("", ""), [(escape(str(a)), escape(str(b))) for a, b in facts]),
         f"<h2>What isn't promised</h2><p>{_NOT_PROMISED}</p>",
+        *_linkage(report.get("linkage", {})),
+        *_population(report.get("population", [])),
     ]
     return _page("Disclosure report", body)
+
+
+_HIDDEN = "hidden"
+
+
+def _told(number: int | None) -> str:
+    return _HIDDEN if number is None else str(number)
+
+
+def _share(rate: Mapping[str, Any]) -> str:
+    return _HIDDEN if rate["share"] is None else f"{rate['share']:.1%}"
+
+
+def _linkage(linkage: Mapping[str, Any]) -> list[str]:
+    """Linkage rates to read: units found by subgroup, and how links were decided."""
+    datasets = linkage.get("datasets", [])
+    if not datasets:
+        return []
+    body = [
+        "<h2>How well the data are linked</h2>",
+        "<p>The share of the release's units that were found in a dataset, by what is known of "
+        "them. Where shares differ, those who were missed differ from those who were found: "
+        f"results may lean. Counts from 1 to {linkage['k'] - 1} are {_HIDDEN}, and so are others "
+        "that would give them back.</p>",
+    ]
+    for entry in (entry for entry in datasets if "found" in entry):
+        rows = [("all units", "", entry)]
+        rows += [(key, rate["class"], rate) for key, rates in entry["by"].items() for rate in rates]
+        body.append(
+            _table(
+                f"Units found in {entry['dataset']}",
+                ("Subgroup", "Class", "Units", "Found", "Share"),
+                [
+                    (
+                        escape(key),
+                        escape(label),
+                        *(_told(rate[name]) for name in ("units", "found")),
+                        _share(rate),
+                    )
+                    for key, label, rate in rows
+                ],
+            )
+        )
+    classes = list(datasets[0]["links"]["by_quality"])
+    body.append(
+        _table(
+            "Rows by how they were linked to their unit",
+            ("Dataset", "Rows", *(name.replace("_", " ") for name in classes)),
+            [
+                (
+                    escape(entry["dataset"]),
+                    str(entry["links"]["all"]),
+                    *map(_told, entry["links"]["by_quality"].values()),
+                )
+                for entry in datasets
+            ],
+        )
+    )
+    return body
+
+
+def _population(estimates: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the weights stand for, to read; nothing where there is no weight."""
+    if not estimates:
+        return []
+    rows = [
+        (
+            escape(f"{entry['dataset']}, {entry['weight']}"),
+            str(entry["units"]),
+            *(
+                _HIDDEN if entry[name] is None else f"{entry[name]:,.0f}"
+                for name in ("estimated", "smallest_combination")
+            ),
+        )
+        for entry in estimates
+    ]
+    return [
+        "<h2>The population that the weights stand for</h2>",
+        "<p>The test counts units of the sample, since who is in it may be known.</p>",
+        _table(
+            "Estimates by weight",
+            ("Weight", "Units with one", "Population", "In the smallest combination"),
+            rows,
+        ),
+    ]
 
 
 _NOT_PROMISED = (
@@ -248,6 +335,32 @@ _OPENING: Mapping[str, str] = {
     "dta": 'use "data/units.dta" (Stata 14 and later), haven::read_dta(…)',
     "sav": "GET FILE='data/units.sav' (SPSS), haven::read_sav(…, user_na = TRUE)",
 }
+_REAL = """\
+Pseudonymised data for project `{project}`. They are for the people named in its permit, for the
+purpose named there, and for nobody else."""
+
+_DUMMY = """\
+Invented data of the exact shape that a release to project `{project}` will have: same files,
+tables, columns, types and code lists. Write and try your programs on them. Every value was drawn at
+random from what the datasets' declarations allow; rows, shares and rates mean nothing, and nothing
+in here is about anybody. Pseudonyms have the key version 0, which no key has, and read FAKE."""
+
+
+def _found_in(linkage: Mapping[str, Any]) -> str:
+    """The README's lines on linkage rates."""
+    lines = "\n".join(
+        f"- `{entry['dataset']}`: {_share(entry)} of the units"
+        for entry in linkage.get("datasets", [])
+        if "found" in entry
+    )
+    return f"""
+## How many units were found
+
+{lines}
+
+A unit that wasn't found has no row in that table: it isn't there, or the linkage missed it.
+`report.html` has the rates by subgroup, and how links were decided.
+""" * bool(lines)
 
 
 def readme(
@@ -257,8 +370,12 @@ def readme(
     period: str,
     formats: Sequence[str],
     language: str,
+    linkage: Mapping[str, Any],
+    *,
+    dummy: bool = False,
 ) -> str:
-    """What a researcher reads first; `tables` gives rows and columns by table."""
+    """What a researcher reads first; `tables` gives rows and columns by table, `linkage` the rates
+    as the report has them. Of a `dummy` it says what it is made for."""
     name = title.get("en") or next(iter(title.values()), project)
     endings = ", ".join(f"`.{ending}`" for ending in formats)
     listed = "\n".join(
@@ -273,10 +390,10 @@ def readme(
         else ""
     )
     codes = "\n".join(f"- `{code}`: {texts['en']}" for code, texts in MISSING_CODES.items())
+    about = _DUMMY if dummy else _REAL
     return f"""# {" ".join(name.split())}, {period}
 
-Pseudonymised data for project `{project}`. They are for the people named in its permit, for the
-purpose named there, and for nobody else.
+{about.format(project=project)}
 
 {listed}
 
@@ -297,7 +414,7 @@ A value is never missing without a reason:
 A column of text holds the code itself. A column of numbers is empty there, and the column with the
 same name and `{STATUS}` holds the code, or `{OBSERVED}`. Suppressed values are not missing at
 random: they come from small groups and from others that were added to hide them.
-{statistical}
+{statistical}{_found_in(linkage)}
 ## Is it complete
 
 `manifest.json` lists every file with its size and SHA-256; `manifest.sig` is the service's

@@ -41,6 +41,8 @@ AgeRecipient = Annotated[str, Field(pattern=r"^age1[02-9ac-hj-np-z]{58}$")]
 
 UNITS = "units"
 """The table of a release with one row per unit."""
+LINK_QUALITY = "link_quality"
+"""The column that says how well a row is linked."""
 LEAST_K: Mapping[str, int] = {"person": 5, "household": 5, "enterprise": 3}
 """Units that every combination holds at least, whatever a permit says."""
 BRUSSELS = ZoneInfo("Europe/Brussels")
@@ -161,6 +163,14 @@ class Thresholds(_Document):
     suppression: Annotated[float, Field(ge=0, le=0.5)] = 0.0
 
 
+class ImportedPseudonyms(_Document):
+    """Where the pseudonyms stand that a running project has from before: a dataset of the kind
+    `pseudonyms`, and the period it was delivered for. Whoever has one keeps it."""
+
+    dataset: Slug
+    period: Period
+
+
 class Recipient(_Document):
     """One named person and the age recipient that releases are encrypted to for them."""
 
@@ -180,6 +190,9 @@ class Terms(_Document):
     scenario: Scenario
     thresholds: Thresholds
     recipients: list[Recipient] = Field(min_length=1)
+    link_quality: bool = False
+    """Whether each row says how well it is linked, in the classes of `links.QUALITY`."""
+    imported_pseudonyms: ImportedPseudonyms | None = None
     legal_basis: Text
     valid_from: Day
     valid_until: Day
@@ -210,10 +223,10 @@ class Terms(_Document):
                 raise ValueError(
                     f"dataset {dataset.id}: names that end in _status tell why a value is missing"
                 )
-            if taken := set(leaves_as) & {"unit", *dataset.references}:
+            if taken := set(leaves_as) & {"unit", LINK_QUALITY, *dataset.references}:
                 raise ValueError(
-                    f"dataset {dataset.id}: {sorted(taken)} are names of pseudonym columns; "
-                    "choose another `as`"
+                    f"dataset {dataset.id}: {sorted(taken)} are names of pseudonym columns or of "
+                    "the link's quality; choose another `as`"
                 )
         keys_of = {
             dataset.id: {variable.as_ for variable in dataset.variables}
@@ -228,6 +241,11 @@ class Terms(_Document):
             raise ValueError(
                 "the scenario's known variables and the keys of the table of units must be the "
                 "same: what an intruder may know stands in that table and is tested there"
+            )
+        if self.imported_pseudonyms and self.imported_pseudonyms.dataset in named:
+            raise ValueError(
+                "imported pseudonyms stand in the place of computed ones; no variable of theirs "
+                "can be asked for"
             )
         if not self.valid_from < self.valid_until <= self.retention_until:
             raise ValueError("valid_from < valid_until ≤ retention_until doesn't hold")
@@ -254,6 +272,13 @@ class Terms(_Document):
     def dataset(self, identifier: str) -> PermittedDataset | None:
         """The entry for one dataset, or None when the permit doesn't name it."""
         return next((entry for entry in self.datasets if entry.id == identifier), None)
+
+    def allows(self, identifier: str, period: str) -> bool:
+        """Whether a delivery of a dataset for a period may be linked and read."""
+        entry, imported = self.dataset(identifier), self.imported_pseudonyms
+        if entry is not None:
+            return period in entry.periods
+        return imported is not None and (imported.dataset, imported.period) == (identifier, period)
 
     def periods(self) -> list[str]:
         """Every reference period named for some dataset, in order."""

@@ -128,6 +128,15 @@ def _failing(before: Assessment) -> dict[str, int]:
     }
 
 
+DUMMY: Mapping[str, str] = {
+    "en": "DUMMY DATA, invented, about nobody; not a release.",
+    "nl": "DUMMYGEGEVENS, verzonnen, over niemand; geen vrijgave.",
+    "fr": "DONNÉES FACTICES, inventées, sur personne ; pas une diffusion.",
+    "de": "DUMMYDATEN, erfunden, über niemanden; keine Freigabe.",
+}
+"""What every document of a dummy begins with."""
+
+
 def package(
     *,
     permit: str,
@@ -139,23 +148,32 @@ def package(
     report: Mapping[str, Any],
     formats: Sequence[str] = FORMATS,
     language: Language = "en",
+    dummy: bool = False,
 ) -> dict[str, bytes]:
     """Every file of a release by its path; see the module's text.
 
     `formats` are endings of `FORMATS`; labels inside Stata and SPSS files are in `language`, where
-    there is a text in it. Each table has a column `unit` first; `tables["units"]` has one row per
-    unit. Columns are as `coarsening.shown` makes them, and each is described by a variable (a
-    status column by its variable's). Raises `PackageError` for a table
-    that isn't so.
+    there is a text in it. A `dummy` has the same files, and each says what it is (in a CSV its
+    pseudonyms do): its manifest is of another type, which is never signed, and what stands in the
+    signature's place says so.
+
+    Each table has a column `unit` first; `tables["units"]` has one row per unit. Columns are as
+    `coarsening.shown` makes them, and each is described by a variable (a status column by its
+    variable's). Raises `PackageError` for a table that isn't so.
     """
     ordered = {name: _sorted(_checked(name, table)) for name, table in sorted(tables.items())}
     if UNITS in ordered and len(pc.unique(ordered[UNITS][UNIT])) != ordered[UNITS].num_rows:
         raise PackageError("the table of units has a unit twice; it may have one row for each")
+    said, note = {}, {}
+    if dummy:
+        title = {lang: f"{DUMMY[lang]} {text}" for lang, text in title.items()}
+        said, note = {"dummy": dict(DUMMY)}, {"dummy": " ".join(DUMMY.values())}
+    report = {**report, **said}
     planned = {
         name: labelled.plan(table, _described(name, variables), title, language)
         for name, table in ordered.items()
     }
-    dictionary = _dictionary(ordered, variables, title, planned)
+    dictionary = {**_dictionary(ordered, variables, title, planned), **said}
     files = {
         "dictionary.json": _json(dictionary),
         "dictionary.html": documents.dictionary_page(dictionary).encode(),
@@ -164,15 +182,20 @@ def package(
     }
     for name, table in ordered.items():
         write: dict[str, Callable[[], bytes]] = {
-            "parquet": partial(_parquet, table),
+            "parquet": partial(_parquet, table, note),
             "csv": partial(_csv, table),
             "dta": partial(labelled.stata, planned[name]),
             "sav": partial(labelled.spss, planned[name]),
         }
         files |= {f"data/{name}.{ending}": write[ending]() for ending in formats}
     sizes = {name: (table.num_rows, table.num_columns) for name, table in ordered.items()}
-    files["README.md"] = documents.readme(sizes, title, project, period, formats, language).encode()
-    files[MANIFEST] = _manifest(files, ordered, permit, project, period)
+    found = report.get("linkage", {})
+    files["README.md"] = documents.readme(
+        sizes, title, project, period, formats, language, found, dummy=dummy
+    ).encode()
+    files[MANIFEST] = _manifest(files, ordered, permit, project, period, said)
+    if dummy:
+        files[SIGNATURE] = _json({"type": "no-signature", **said})
     return dict(sorted(files.items()))
 
 
@@ -211,17 +234,19 @@ def _sorted(table: pa.Table) -> pa.Table:
     return table.sort_by([(name, "ascending") for name in table.column_names]).combine_chunks()
 
 
-def _parquet(table: pa.Table) -> bytes:
+def _parquet(table: pa.Table, note: Mapping[str, str]) -> bytes:
     sink = io.BytesIO()
-    pyarrow.parquet.write_table(
-        table,
+    with pyarrow.parquet.ParquetWriter(
         sink,
+        table.schema,
         version="2.6",
         compression="zstd",
         compression_level=3,
-        row_group_size=2**20,
         store_schema=False,
-    )
+    ) as writer:
+        writer.write_table(table, row_group_size=2**20)
+        if note:
+            writer.add_key_value_metadata(note)
     return sink.getvalue()
 
 
@@ -311,11 +336,13 @@ def _manifest(
     permit: str,
     project: str,
     period: str,
+    said: Mapping[str, Any],
 ) -> bytes:
     return _json(
         {
-            "type": "manifest",
+            "type": "dummy-manifest" if said else "manifest",
             "version": SCHEMA_VERSION,
+            **said,
             "permit": permit,
             "project": project,
             "period": period,

@@ -39,6 +39,7 @@ year: {}
 geography: {level: arrondissement, situation: 2025}
 nace: {level: A38, version: 2025}
 round: {to: 100}
+significant: {digits: 2}
 top_code: {at: 15000}
 bottom_code: {at: 0}
 classes: {breaks: [0, 1000, 2500]}

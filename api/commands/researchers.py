@@ -35,6 +35,26 @@ def apply(
     the_screen().answer(row, text=f"Application {row['id']} is {row['state']}. {row['next_step']}")
 
 
+@app.command()
+def dummy(
+    application: Annotated[str, typer.Argument(help="The application, once handed in.")],
+    out: Annotated[Path, typer.Option(help="Folder for the dummy's files.")],
+    units: Annotated[int, typer.Option(help="Units to invent.")] = 1000,
+    period: Annotated[
+        str | None, typer.Option(help="Reference period; the first asked for if not said.")
+    ] = None,
+    language: Annotated[
+        str, typer.Option(help="Of labels in Stata and SPSS files: en, nl, fr or de.")
+    ] = "en",
+) -> None:
+    """Get dummy data with the exact shape of an application's release, to write programs on."""
+    with connected() as client:
+        files = client.dummy(application, out, units, period, language)
+    the_screen().line("Dummy data: invented, about nobody.", aside=True)
+    listing = [{"file": str(file), "bytes": file.stat().st_size} for file in files]
+    the_screen().table(listing, ["file", "bytes"])
+
+
 @application_app.command("list")
 def application_list() -> None:
     """One's own requests; those who judge see all."""

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from linkage.datasets import Dataset
-from policies import coarsening
+from policies import coarsening, links
 from policies.coarsening import NOT_IN_SOURCE, Rule
 from policies.permits import PermittedDataset, Terms
 
@@ -47,12 +47,7 @@ class Source:
 
     def subjects(self, reference: str) -> Any:
         """The subject that each payload row names by a reference; null where it names none."""
-        chosen = self.links.filter(pc.equal(self.links["reference"], reference))
-        places = pc.index_in(
-            self.payload["row_key"].combine_chunks(),
-            value_set=chosen["row_key"].combine_chunks(),
-        )
-        return chosen[SUBJECT].combine_chunks().take(places)
+        return self._by_row(reference, [SUBJECT])[SUBJECT].combine_chunks()
 
     def coarsened(self, leaves_as: str) -> Any:
         """A permitted variable's values, as coarse as the permit says."""
@@ -79,6 +74,25 @@ class Source:
         variable = next(item for item in self.permitted.variables if item.as_ == leaves_as)
         kind = next(item.type for item in self.declared.variables if item.name == variable.name)
         return self.payload[variable.name], kind
+
+    def quality(self, reference: str) -> Any:
+        """The class of link quality of each payload row's link by a reference."""
+        decided = self._by_row(reference, ["rule", "probability"])
+        return links.quality(decided["rule"], decided["probability"]).combine_chunks()
+
+    def _by_row(self, reference: str, columns: Sequence[str]) -> pa.Table:
+        """Columns of the links by a reference, a row per payload row; null where it has none."""
+        chosen = self.links.filter(pc.equal(self.links["reference"], reference))
+        places = pc.index_in(
+            self.payload["row_key"].combine_chunks(),
+            value_set=chosen["row_key"].combine_chunks(),
+        )
+        return chosen.select(columns).take(places)
+
+    def of_type(self, semantic_type: str) -> list[str]:
+        """The names under which variables of a type leave."""
+        types = {variable.name: variable.type for variable in self.declared.variables}
+        return [v.as_ for v in self.permitted.variables if types[v.name] == semantic_type]
 
     def unit_type(self, reference: str) -> str:
         """Kind of unit that a reference names."""
@@ -142,6 +156,8 @@ class Rows:
 
     subjects: Mapping[str, Any]
     columns: Mapping[str, Any]
+    quality: Any
+    """The class of link quality of each row's link to its unit."""
     outside: int
     """Rows left out because their unit isn't in the universe."""
     repeated: int
@@ -161,7 +177,9 @@ def dataset_rows(source: Source, terms: Terms, units: Any) -> Rows:
         name: source.subjects(name).take(rows)
         for name in {reference: 0, **dict.fromkeys(source.permitted.references)}
     }
-    return Rows(subjects, columns, source.payload.num_rows - total, total - len(chosen))
+    quality = source.quality(reference).take(rows)
+    outside = source.payload.num_rows - total
+    return Rows(subjects, columns, quality, outside, total - len(chosen))
 
 
 def _chosen(source: Source, terms: Terms, units: Any) -> tuple[Any, int]:

@@ -8,7 +8,7 @@ vault for pseudonyms, which it writes down. Everything is computed outside of th
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -21,8 +21,9 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from api.objects import Objects
-from api.operations import Progress, Stored, assembly, found
+from api.operations import Progress, Stored, assembly, found, imports, shape
 from api.operations.assembly import Rows, Source
+from api.operations.imports import Imported
 from api.operations.sealed import open_object, sealed_object
 from api.problems import Problem
 from api.store import Admission, Application, Dataset, Delivery, Release, reading, writing
@@ -33,7 +34,7 @@ from linkage.datasets import Dataset as Declaration
 from policies import PolicyError, coarsening, cumulative, scanner
 from policies import releases as packages
 from policies.cumulative import Assessment, Displayed, Suppression
-from policies.permits import UNITS, Permit
+from policies.permits import Permit
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Built:
     manifest_sha256: str
     report: dict[str, Any]
     history: list[str]
+    imported: dict[str, Any] | None
+    """The delivery of old pseudonyms it rests on, and how many subjects have one of them."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class _Opened:
     sources: list[Source]
     earlier: list[str]
     history: list[Displayed]
+    imported: Imported | None
 
 
 def build(
@@ -86,7 +90,7 @@ def build(
             for source in opened.sources
         }
         progress("pseudonymise", 0.6)
-        tables = _pseudonymised(engine, vault, opened, tested.displayed, rows, now)
+        tables, old = _pseudonymised(engine, vault, opened, tested.displayed, rows, now)
         _refuse_identifiers(tables)
         progress("pack", 0.8)
         report = packages.report(
@@ -95,22 +99,26 @@ def build(
             suppression=tested,
             findings={},
         )
+        universe = opened.release.request["universe"]
+        report |= shape.figures(opened.sources, opened.permit, universe, tested.displayed, rows)
         files = _packed(opened, tables, report)
     except PolicyError as fault:
         raise Problem(
             "unmappable", str(fault), "The holder corrects its extract, or the permit its rule."
         ) from None
+    imported = opened.imported
     package, profile = _sealed(engine, vault, objects, identifier, files, tested.displayed)
     return Built(
         package=package,
         profile=profile,
         manifest_sha256=hashlib.sha256(files[packages.MANIFEST]).hexdigest(),
         report={
-            "summary": _summary(report, rows),
+            "summary": _summary(report, rows) | ({"imported_pseudonyms": old} if imported else {}),
             "disclosure": report,
             "before": tested.before.to_doc(),
         },
         history=opened.earlier,
+        imported={"delivery": imported.delivery, "subjects": old} if imported else None,
     )
 
 
@@ -128,6 +136,8 @@ def _open(
         permit = vault.permit(session.connection(), release.permit, "release", now=now)
         application: Application = found(session.get(Application, permit.application))
         earlier = received(session, permit.project)
+        imported = _imported(session, objects, role, permit)
+        imports.refuse_change(earlier, imported)
         return _Opened(
             release=release,
             permit=permit,
@@ -138,6 +148,7 @@ def _open(
             ],
             earlier=[row.id for row in earlier],
             history=[_displayed(session, objects, role, row) for row in earlier],
+            imported=imported,
         )
 
 
@@ -171,6 +182,27 @@ def received(session: Session, project: str) -> list[Release]:
 def _source(
     session: Session, objects: Objects, role: RoleKeys, permit: Permit, name: str, period: str
 ) -> Source:
+    declared, _, payload, links = _linked(session, objects, role, permit, name, period)
+    return Source.of(declared, found(permit.dataset(name)), period, payload, links)
+
+
+def _imported(
+    session: Session, objects: Objects, role: RoleKeys, permit: Permit
+) -> Imported | None:
+    """The pseudonyms that the project has from before, when its permit names them."""
+    named = permit.imported_pseudonyms
+    if named is None:
+        return None
+    declared, delivery, payload, links = _linked(
+        session, objects, role, permit, named.dataset, named.period
+    )
+    return imports.read(permit, declared, delivery, payload, links)
+
+
+def _linked(
+    session: Session, objects: Objects, role: RoleKeys, permit: Permit, name: str, period: str
+) -> tuple[Declaration, str, pa.Table, pa.Table]:
+    """A dataset's declaration, its delivery for a period, and that one's payload and links."""
     delivery = accepted_delivery(session, name, period)
     declared = Declaration.from_mapping(found(session.get(Dataset, name)).declaration)
     admission: Admission = found(
@@ -186,7 +218,7 @@ def _source(
     links = open_object(
         session, objects, role, admission.links, f"links|{permit.scope}|{delivery.id}"
     )
-    return Source.of(declared, found(permit.dataset(name)), period, payload, links)
+    return declared, delivery.id, payload, links
 
 
 def _displayed(session: Session, objects: Objects, role: RoleKeys, release: Release) -> Displayed:
@@ -299,17 +331,13 @@ def _pseudonymised(
     shown: Displayed,
     rows: Mapping[str, Rows],
     now: datetime,
-) -> dict[str, pa.Table]:
-    """The tables as they leave: pseudonyms of this project in place of subjects."""
-    permit, own_units = opened.permit, shown.table["unit"].combine_chunks()
-    named: dict[str, list[Any]] = {permit.unit_type: [own_units]}
-    for source in opened.sources:
-        for reference, subjects in rows[source.permitted.id].subjects.items():
-            named.setdefault(source.unit_type(reference), []).append(subjects.drop_null())
-    spoken: dict[str, tuple[Any, Any]] = {}
+) -> tuple[dict[str, pa.Table], int]:
+    """The tables as they leave: pseudonyms of this project in place of subjects; and how many
+    subjects have one from before."""
+    permit, imported = opened.permit, opened.imported
+    spoken, old = {}, 0
     with writing(engine) as session:
-        for kind, pieces in named.items():
-            subjects = pc.unique(pa.chunked_array(pieces, pa.binary(16)).combine_chunks())
+        for kind, subjects in shape.subjects(opened.sources, permit, shown.table, rows).items():
             names = vault.pseudonyms(
                 session.connection(),
                 permit.id,
@@ -318,73 +346,11 @@ def _pseudonymised(
                 now=now,
                 actor=opened.release.builder,
             )
+            if imported is not None:
+                names, kept = imported.instead(kind, subjects, names)
+                old += kept
             spoken[kind] = (subjects, names)
-
-    def of(kind: str, subjects: Any) -> Any:
-        known, names = spoken[kind]
-        return names.take(pc.index_in(subjects, value_set=known))
-
-    tables = {UNITS: shown.table.set_column(0, "unit", of(permit.unit_type, own_units))}
-    reference = permit.universe.reference
-    for source in opened.sources:
-        part = rows[source.permitted.id]
-        columns: dict[str, Any] = {"unit": of(permit.unit_type, part.subjects[reference])}
-        for name in source.permitted.references:
-            if name != reference:
-                pseudonyms = of(source.unit_type(name), part.subjects[name])
-                columns |= coarsening.shown(name, pseudonyms)
-        tables[source.permitted.id] = pa.table({**columns, **part.columns})
-    return tables
-
-
-UNIT_TITLE = {
-    "nl": "Pseudoniem, alleen geldig in dit project",
-    "fr": "Pseudonyme, valable dans ce projet seulement",
-    "de": "Pseudonym, nur in diesem Projekt gültig",
-    "en": "Pseudonym, valid in this project only",
-}
-
-
-def _columns(source: Source, table: str, names: Sequence[str]) -> Iterator[packages.Variable]:
-    """The dictionary's entries for a dataset's variables that stand in a table."""
-    declared = {variable.name: variable for variable in source.declared.variables}
-    for variable in source.permitted.variables:
-        if variable.as_ in names:
-            origin = declared[variable.name]
-            yield packages.Variable(
-                table=table,
-                name=variable.as_,
-                title=origin.title,
-                semantic_type=origin.type,
-                dataset=source.permitted.id,
-                source=variable.name,
-                rule=source.rules[variable.as_],
-                codes=origin.codes or {},
-            )
-
-
-def _variables(
-    sources: Sequence[Source], permit: Permit, universe: Sequence[str]
-) -> list[packages.Variable]:
-    """What each column of each table is, for the data dictionary."""
-    own = packages.Variable(UNITS, "unit", UNIT_TITLE, permit.unit_type)
-    entries = {(UNITS, "unit"): own}
-    for source in sources:
-        name = source.permitted.id
-        if name in universe:  # the first dataset of the universe that has a key describes it
-            for variable in _columns(source, UNITS, permit.join.keys):
-                entries.setdefault((UNITS, variable.name), variable)
-        entries[name, "unit"] = packages.Variable(name, "unit", UNIT_TITLE, permit.unit_type)
-        for reference in source.permitted.references:
-            if reference != permit.universe.reference:
-                title = {language: f"{text} ({reference})" for language, text in UNIT_TITLE.items()}
-                entries[name, reference] = packages.Variable(
-                    name, reference, title, source.unit_type(reference)
-                )
-        others = [name for name in source.rules if name not in permit.join.keys]
-        for variable in _columns(source, name, others):
-            entries[name, variable.name] = variable
-    return list(entries.values())
+    return shape.tables(opened.sources, permit, shown.table, rows, spoken), old
 
 
 def _packed(
@@ -397,7 +363,7 @@ def _packed(
         period=request["period"],
         title=dict.fromkeys(coarsening.LANGUAGES, opened.title),
         tables=tables,
-        variables=_variables(opened.sources, opened.permit, request["universe"]),
+        variables=shape.variables(opened.sources, opened.permit, request["universe"]),
         report=report,
         formats=request["formats"],
         language=request["language"],

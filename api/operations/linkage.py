@@ -107,10 +107,10 @@ def admit(
         connection = session.connection()
         permit = vault.permit(connection, permit_id, "link", now=now)
         delivery: Delivery = found(session.get(Delivery, delivery_id))
-        if permit.dataset(delivery.dataset) is None:
+        if not permit.allows(delivery.dataset, delivery.period):
             raise Problem(
                 "no-permit",
-                "The permit doesn't name this dataset.",
+                "The permit doesn't name this dataset for its period.",
                 "Ask for it in an extension of the project's permit.",
             )
         standing = admissions(session, permit.scope)

@@ -8,7 +8,7 @@ from typing import Any
 import pyrage
 from sqlalchemy import select
 
-from api.operations import ABSENT_THING, Work, found
+from api.operations import ABSENT_THING, Work, found, imports
 from api.problems import Problem, refuse
 from api.store import Application, Dataset, Project, Reason, new_id
 from keyvault.errors import EnrolmentError, PermitAbsentError
@@ -31,7 +31,8 @@ def _domain(row: Application) -> applications.Application:
     )
 
 
-def _thing(row: Application | None) -> Thing:
+def thing(row: Application | None) -> Thing:
+    """How people stand to a request."""
     if row is None:
         return ABSENT_THING
     return Thing(row.state, members=frozenset({row.applicant}))
@@ -42,7 +43,7 @@ def _step(
 ) -> tuple[Application, applications.Event]:
     """Check access, decide, apply; the row and the event come back."""
     row = work.session.get(Application, identifier)
-    work.demand(action, _thing(row))
+    work.demand(action, thing(row))
     row = found(row)
     outcome = applications.decide(
         _domain(row), command, work.actor.person, work.actor.roles, work.now
@@ -141,6 +142,15 @@ def _check_terms(work: Work, asked: permits.Application) -> None:
             ) from None
     for entry in asked.datasets:
         _check_dataset(work, asked, entry)
+    if asked.imported_pseudonyms is not None:
+        row = work.session.get(Dataset, asked.imported_pseudonyms.dataset)
+        if row is None:
+            raise Problem(
+                "unknown-dataset",
+                f"There is no dataset {asked.imported_pseudonyms.dataset} of old pseudonyms.",
+                "`schakel dataset list` shows what there is.",
+            )
+        imports.refuse_others(asked, datasets.Dataset.from_mapping(row.declaration))
 
 
 def _check_recipient(work: Work, person: str) -> None:
@@ -312,7 +322,7 @@ def _seal_permit(work: Work, row: Application) -> str:
 def application(work: Work, identifier: str) -> Application:
     """One request, for its applicant and those who judge."""
     row = work.session.get(Application, identifier)
-    work.demand("application.read", _thing(row))
+    work.demand("application.read", thing(row))
     return found(row)  # type: ignore[no-any-return]
 
 
@@ -320,7 +330,7 @@ def applications_of(work: Work) -> list[Application]:
     """The requests that the actor may read, oldest first."""
     rows = work.session.scalars(select(Application).order_by(Application.created_at))
     return [
-        row for row in rows if access.refusal(work.actor, "application.read", _thing(row)) is None
+        row for row in rows if access.refusal(work.actor, "application.read", thing(row)) is None
     ]
 
 

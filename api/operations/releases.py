@@ -38,6 +38,9 @@ def request(work: Work, asked: dict[str, Any]) -> Release:
     permit = work.vault.permit(work.session.connection(), asked["permit"], "release", now=work.now)
     wanted = _wanted(permit, asked)
     deliveries = [accepted_delivery(work.session, name, asked["period"]) for name in wanted]
+    imported = permit.imported_pseudonyms
+    if imported is not None:
+        deliveries.append(accepted_delivery(work.session, imported.dataset, imported.period))
     release = Release(
         id=new_id("release"),
         project=permit.project,
@@ -119,7 +122,8 @@ def record_build(work: Work, identifier: str, built: Built) -> Release:
     release.profile = work.recorded(built.profile, "profile")
     release.manifest_sha256 = built.manifest_sha256
     release.report = built.report
-    release.history = {"releases": built.history}
+    imported = built.imported
+    release.history = {"releases": built.history, "imported": imported and imported["delivery"]}
     release.state = "built"
     permit = found(sealed_permit(work, release.permit)).permit
     work.note(
@@ -135,6 +139,7 @@ def record_build(work: Work, identifier: str, built: Built) -> Release:
             if entry.id in release.request["datasets"]
             for variable in entry.variables
         ],
+        **({"imported_pseudonyms": imported} if imported else {}),
     )
     return release
 

@@ -141,6 +141,13 @@ def known(codes: pa.Array, source: Source) -> pa.Array:
 
 
 @cache
+def lasting(source: Source) -> list[str]:
+    """The municipality codes or postcodes that have a place in every situation, in order."""
+    codes = [set(_mapping(source, "region", situation)[0].to_pylist()) for situation in SITUATIONS]
+    return sorted(set.intersection(*codes))
+
+
+@cache
 def labels(level: Level) -> dict[str, dict[str, str]]:
     """Code → names by language (nl, fr, de) of a level, as published; a name not published in
     German is left out."""

@@ -75,6 +75,13 @@ def level(codes: pa.Array, level: Level, version: Version) -> pa.Array:
 
 
 @cache
+def lasting() -> list[str]:
+    """The classes that every version has, without their dot, in order."""
+    codes = [set(_mapping("class", version)[0].to_pylist()) for version in VERSIONS]
+    return sorted(set.intersection(*codes))
+
+
+@cache
 def labels(level: Level, version: Version) -> dict[str, dict[str, str]]:
     """Code → titles by language of a level, as published; an aggregation's are those of what it
     holds."""

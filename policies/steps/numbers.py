@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from policies.steps import LANGUAGES, Interval, Language, Names, RuleError, Step
+from policies.steps import LANGUAGES, Interval, Language, Names, RuleError, Step, once_per_value
 
 Numbers = np.ndarray[Any, Any]
 
@@ -88,6 +88,46 @@ class Round(Step):
 
     def within(self, limits: Mapping[str, Any]) -> bool:
         return self.to >= int(limits.get("at_least", 1))
+
+
+@dataclass(frozen=True)
+class Significant(Step):
+    """To so many significant digits; a tie goes to the even digit.
+
+    For weights: a calibrated weight is nearly as good as a number to whoever knows how it was
+    made, and what its rounding does to a total is small and averages out.
+    """
+
+    digits: int
+    name: ClassVar[str] = "significant"
+    takes: ClassVar[str] = "number"
+    gives: ClassVar[str] = "number"
+    says: ClassVar[Mapping[Language, str]] = {
+        "en": "rounded to {digits} significant digits",
+        "nl": "afgerond op {digits} significante cijfers",
+        "fr": "arrondi à {digits} chiffres significatifs",
+        "de": "auf {digits} signifikante Stellen gerundet",
+    }
+    limits: ClassVar[Mapping[str, str]] = {"most_digits": "to {} digits or fewer"}
+
+    @classmethod
+    def parse(cls, digits: Any) -> "Significant":
+        if type(digits) is not int or not 1 <= digits <= 15:
+            raise RuleError("significant needs `digits`: a whole number from 1 to 15")
+        return cls(digits)
+
+    def apply(self, column: Any) -> Any:
+        return once_per_value(column, lambda values: numerically(values, self._rounded))
+
+    def _rounded(self, values: Numbers) -> Numbers:
+        rounded = [float(f"{value:.{self.digits - 1}e}") for value in values.tolist()]
+        return np.array(rounded, values.dtype)
+
+    def describe(self, language: Language) -> str:
+        return self.says[language].format(digits=self.digits)
+
+    def within(self, limits: Mapping[str, Any]) -> bool:
+        return self.digits <= int(limits.get("most_digits", self.digits))
 
 
 @dataclass(frozen=True)

@@ -529,3 +529,26 @@ def test_the_example_application_is_a_good_one(tmp_path: Path) -> None:
     written = examples.write(tmp_path, 200, "researcher-1", "age1" + "q" * 58, date(2026, 1, 1))
     application = yaml.safe_load(written[2].read_text())
     assert permits.Application.from_document(application).project == "first-project"
+
+
+def test_a_dummy_can_be_had_at_the_terminal(house: House, cli: Cli, tmp_path: Path) -> None:
+    """As soon as a request is handed in; it is said to be one."""
+    recipient = house.recipient("researcher-1")
+    assert cli("example", "more", "--recipient", recipient, "--persons", "50")[0] == 0
+    known = {row["id"] for row in house["auditor-1"].get("/datasets")}
+    if "employment-service" not in known:
+        declared = "more/employment-service.yaml"
+        assert cli("--profile", "holder-vdab", "dataset", "add", declared)[0] == 0
+    asked = _json(cli("--json", "--profile", "researcher-1", "apply", "more/application.yaml"))
+    code, out, err = cli(
+        "--profile", "researcher-1", "dummy", asked["id"], "--out", "dummy", "--units", "30"
+    )
+    assert code == 0
+    assert "data/units.csv" in out
+    assert "about nobody" in err
+    assert "DUMMY" in (tmp_path / "dummy" / "README.md").read_text()
+    code, _, err = cli(
+        "--profile", "researcher-2", "dummy", asked["id"], "--out", "elsewhere", "--units", "30"
+    )
+    assert code == 1
+    assert not (tmp_path / "elsewhere").exists()

@@ -17,6 +17,7 @@ from keyvault.pseudonyms import (
     UNIT_LETTERS,
     Origins,
     check,
+    dummies,
     pseudonyms,
     subject_ids,
 )
@@ -255,3 +256,25 @@ def test_the_message_about_a_wrong_pseudonym_does_not_repeat_it() -> None:
     with pytest.raises(PseudonymError) as caught:
         check(wrong)
     assert wrong not in str(caught.value)
+
+
+@pytest.mark.parametrize(("unit_type", "letter"), UNIT_LETTERS.items())
+def test_pseudonyms_of_nobody_read_so_and_no_key_gives_them(unit_type: str, letter: str) -> None:
+    """All bits that aren't the word are random; the check character fits; the version is 0."""
+    random = bytes(16) + bytes(range(16)) + b"\xff" * 16
+    made = dummies(unit_type, random).to_pylist()
+    assert [text[:13] for text in made] == [letter + "00FAKE0DATA0"] * 3
+    assert [text[13:-1] for text in made] == [
+        "0" * 15,
+        _digits(int.from_bytes(bytes(range(16))) % 2**75),
+        "Z" * 15,
+    ]
+    for text in made:
+        assert plain.check_digit(text[:-1]) == text[-1]
+        with pytest.raises(PseudonymError, match="no key"):
+            check(text)
+    assert len(dummies(unit_type, b"")) == 0
+
+
+def _digits(number: int) -> str:
+    return "".join(ALPHABET[number >> 5 * place & 31] for place in reversed(range(15)))

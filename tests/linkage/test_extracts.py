@@ -44,6 +44,7 @@ TYPES = {
     "place": "municipality",
     "branch": "nace",
     "wage": "amount",
+    "stands_for": "weight",
     "count": "integer",
     "state": "code",
     "quarter": "quarter",
@@ -70,7 +71,7 @@ def dataset(*names: str, file: dict[str, str] | None = None, **more: Any) -> Dat
     doc = {
         "id": "wide",
         "holder": "somebody",
-        "shape": "spells",
+        "shape": "unit" if "stands_for" in names else "spells",
         "variables": [*variables, anyone],
         "references": [
             {"name": "self", "unit_type": "person", "columns": {"last_name": "whoever"}}
@@ -366,6 +367,8 @@ BAD = {
     ("wage", "1.234,50"): "not_an_amount",
     ("wage", "1e5"): "not_an_amount",
     ("wage", "1.234"): "ambiguous_amount",
+    ("stands_for", "-0,5"): "negative_weight",
+    ("stands_for", "many"): "not_an_amount",
     ("count", "1.0"): "not_an_integer",
     ("count", "9" * 19): "not_an_integer",
     ("quarter", "2024-1"): "not_a_quarter",
@@ -383,6 +386,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "place": {"02000": "02000"},
     "branch": {"62.01": "62.01", "0111": "0111", "A": "A", "62": "62"},
     "wage": {"12,5": 12.5, "-3": -3.0, "0": 0.0, "1234567,89": 1234567.89},
+    "stands_for": {"0": 0.0, "12,5": 12.5},
     "count": {"-7": -7, "007": 7},
     "quarter": {"2024Q4": "2024Q4"},
     "year": {"1999": "1999"},

@@ -112,7 +112,14 @@ FAULTS: dict[str, tuple[Any, str]] = {
         "true or false",
     ),
     "unknown key of a variable": (changed("variables", 3, "size", to=1), "`size` is not known"),
-    "date format of something else": (changed("variables", 3, "format", to="%d"), "for dates only"),
+    "date format of something else": (
+        changed("variables", 3, "format", to="%d"),
+        "for dates and old",
+    ),
+    "weight of another role": (
+        changed("variables", 3, to={"name": "w", "role": "sensitive", "type": "weight"}),
+        "its role must be other",
+    ),
     "date format without year": (changed("variables", 1, "format", to="%d/%m"), "once each"),
     "date format of two digits": (changed("variables", 1, "format", to="%d/%m/%y"), "once each"),
     "codes that aren't text": (

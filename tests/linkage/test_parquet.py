@@ -75,6 +75,7 @@ MIDNIGHT = datetime.datetime.fromisoformat("1999-04-03")
 TYPED: dict[str, tuple[str, pa.Array, list[Any]]] = {
     "whole amounts": ("wage", pa.array([12, None, -3]), [12.0, None, -3.0]),
     "doubles": ("wage", pa.array([12.5, None, 1e-7, 1.125]), [12.5, None, 1e-7, 1.125]),
+    "weights": ("stands_for", pa.array([12.5, None, 1e-7]), [12.5, None, 1e-7]),
     "decimals": ("wage", pa.array([Decimal("12.50"), None]), [12.5, None]),
     "integers": ("count", pa.array([7, None], pa.int16()), [7, None]),
     "large integers": ("count", pa.array([10**17], pa.uint64()), [10**17]),

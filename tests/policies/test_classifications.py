@@ -27,6 +27,16 @@ def codes(source: str, situation: int) -> list[str]:
 EVERY = [(source, year) for source in ("municipality", "postcode") for year in SITUATIONS]
 
 
+def test_places_that_last_have_a_region_in_every_situation() -> None:
+    """What dummies draw from: any rule maps them."""
+    for source, number in (("municipality", 581), ("postcode", 1100)):
+        codes = classifications.lasting(source)
+        assert len(codes) >= number * 0.9
+        for situation in classifications.SITUATIONS:
+            places = classifications.level(pa.array(codes), source, "region", situation)
+            assert places.null_count == 0
+
+
 def test_counts_are_the_published_ones() -> None:
     """S10: 581 municipalities in 2019, 565 in 2025, 43 arrondissements, 10 provinces, 3 regions."""
     for year, number in ((2019, 581), (2025, 565)):

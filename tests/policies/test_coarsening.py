@@ -375,6 +375,40 @@ def test_coarser_than_the_minimum_is_allowed(kind: str, doc: Any) -> None:
     assert fault_against_minimum(kind, parse_rule(doc)) is None
 
 
+@pytest.mark.parametrize(
+    ("digits", "value", "told"),
+    [
+        (2, 0.0, 0.0),
+        (2, 3.14, 3.1),
+        (2, 0.0678, 0.068),
+        (2, 1284.5, 1300.0),
+        (2, 99.7, 100.0),
+        (1, 1284.5, 1000.0),
+        (3, 0.3333, 0.333),
+    ],
+)
+def test_a_weight_keeps_its_first_digits(digits: int, value: float, told: float) -> None:
+    """The very number that one would write, and nothing behind it."""
+    rule = parse_rule([{"significant": {"digits": digits}}])
+    given = rule.apply(pa.array([value, None, value]), "weight")
+    assert given.to_pylist() == [told, None, told]
+
+
+def test_a_weight_never_leaves_finer_than_two_digits() -> None:
+    """A calibrated weight is nearly everybody's own."""
+    for digits, fault in ((1, False), (2, False), (3, True)):
+        rule = parse_rule([{"significant": {"digits": digits}}])
+        assert bool(fault_against_minimum("weight", rule)) is fault
+    for other in ({"keep": {}}, {"round": {"to": 1}}):
+        assert "significant to 2 digits" in str(
+            fault_against_minimum("weight", parse_rule([other]))
+        )
+    for digits in (0, 16, 2.0, "2", None):
+        with pytest.raises(RuleError, match="whole number"):
+            parse_rule([{"significant": {"digits": digits}}])
+    assert fault_against_minimum("pseudonym", parse_rule([{"keep": {}}])) is not None
+
+
 def test_every_limit_in_the_file_is_one_the_code_knows() -> None:
     """A limit that is misspelled would be no limit."""
     text = (coarsening.Path(coarsening.__file__).parent / "minimum_coarsening.yaml").read_text()

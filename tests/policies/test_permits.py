@@ -167,6 +167,47 @@ def test_two_views_of_one_value_and_names_of_ours_are_refused(
         permits.Application.from_document(document)
 
 
+@pytest.mark.parametrize("period", [True, [2024], "soon", 2024.5])
+def test_what_is_no_period_is_refused(period: object) -> None:
+    """A YAML reader's truth or list is no year."""
+    document = json.loads(json.dumps(application()))
+    document["datasets"][0]["periods"] = [period]
+    with pytest.raises(permits.PermitFault, match=r"periods\.0"):
+        permits.Application.from_document(document)
+
+
+def test_an_application_comes_back_as_it_was_read() -> None:
+    """What advice and approval are about is the whole of it, defaults included."""
+    asked = permits.Application.from_document(application())
+    document = asked.document()
+    assert permits.Application.from_document(document) == asked
+    assert (document["link_quality"], document["imported_pseudonyms"]) == (False, None)
+
+
+def test_imported_pseudonyms_are_named_apart() -> None:
+    """S15: a dataset of old pseudonyms may be linked and read for its period, and only by a permit
+    that names it; no variable of it can be asked for."""
+    named = {"dataset": "old-names", "period": 2023}
+    granted = permit(imported_pseudonyms=named, link_quality=True)
+    assert granted.allows("old-names", "2023")
+    assert not granted.allows("old-names", "2024")
+    assert granted.allows("work", "2025")
+    assert not granted.allows("work", "2026")
+    assert not permit().allows("old-names", "2023")
+    assert not permit().link_quality
+    with pytest.raises(permits.PermitFault, match=r"no variable of theirs can be asked for\.$"):
+        permit(imported_pseudonyms={**named, "dataset": "work"})
+
+
+def test_the_column_of_link_quality_is_nobodys() -> None:
+    """Whether a permit asks for it or not, so that an amendment may."""
+    for name in ("link_quality", "unit"):
+        taken = application()
+        taken["datasets"][0]["variables"][2]["as"] = name
+        with pytest.raises(permits.PermitFault, match="link's quality"):
+            permits.Application.from_document(taken)
+
+
 def test_enterprises_may_be_three() -> None:
     """The least k depends on the kind of unit."""
     document = application(unit_type="enterprise", thresholds={"k": 3})
