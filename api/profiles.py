@@ -70,16 +70,16 @@ def private_key(text: str) -> Ed25519PrivateKey:
     return Ed25519PrivateKey.from_private_bytes(from_base64url(text))
 
 
-def path(name: str) -> Path:
-    """The file of a profile; a name is no path."""
+def path(name: str, within: Path | None = None) -> Path:
+    """The file of a profile, in a folder of one's own or the usual one; a name is no path."""
     if not name or "/" in name or name.startswith("."):
         raise ProfileFault("A profile's name is one word.")
-    return folder() / f"{name}.json"
+    return (within or folder()) / f"{name}.json"
 
 
-def save(name: str, profile: Profile, *, new: bool = False) -> Path:
+def save(name: str, profile: Profile, *, new: bool = False, within: Path | None = None) -> Path:
     """Write a profile so that only its owner reads it; a new one replaces nothing."""
-    target = path(name)
+    target = path(name, within)
     if new and target.exists():
         raise ProfileFault(
             f"There is a profile {name} already; choose another name for the new one."
@@ -109,9 +109,9 @@ def kept(made: list[Profile]) -> Iterator[None]:
         raise
 
 
-def load(name: str) -> Profile:
+def load(name: str, within: Path | None = None) -> Profile:
     """Read a profile by name."""
-    target = path(name)
+    target = path(name, within)
     if not target.exists():
         raise ProfileFault(
             f"There is no profile {name}. `schakel profile list` shows which there are; "

@@ -98,11 +98,14 @@ def serve(settings: Settings, clock: Clock | None = None, roles: Sequence[str] =
         _keep([partial(_start, run_role, role, settings, clock) for role in roles])
 
 
-def _begin_process() -> None:
+def _begin_process(parent: int | None = None) -> None:
     """What every process of the service does first, before it learns a key.
 
-    What it makes is its own user's alone; what others are to read says so where it is made.
+    What it makes is its own user's alone; what others are to read says so where it is made. A
+    terminal's Ctrl-C goes to all of them at once: a parent ends its children.
     """
+    if parent is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     close_memory()
     os.umask(0o077)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
@@ -113,7 +116,7 @@ def _begin_process() -> None:
 
 def run_role(role: str, settings: Settings, clock: Clock, parent: int | None = None) -> None:
     """The process of one role, until it is stopped or the process that started it is gone."""
-    _begin_process()
+    _begin_process(parent)
 
     def wanted() -> bool:
         return parent is None or os.getppid() == parent
@@ -132,7 +135,7 @@ def run_role(role: str, settings: Settings, clock: Clock, parent: int | None = N
 
 def run_worker(settings: Settings, clock: Clock, parent: int) -> None:
     """A worker with every queue and the root in its hands: the half of `_everything`."""
-    _begin_process()
+    _begin_process(parent)
     with contextlib.suppress(KeyboardInterrupt):
         worker.Worker(Service.open(settings, clock)).run(lambda: os.getppid() == parent)
 

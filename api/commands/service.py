@@ -2,11 +2,14 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.commands import DEFAULT_SERVER, app, document_in, roles_app, the_screen
+from api.commands import DEFAULT_SERVER, BadInput, app, document_in, roles_app, the_screen
+
+if TYPE_CHECKING:
+    from api.settings import Settings
 
 
 @app.command()
@@ -70,6 +73,15 @@ def serve(
             "identified. All of them in two processes unless given."
         ),
     ] = "",
+    demo: Annotated[
+        bool,
+        typer.Option(
+            "--demo",
+            help="Play the demo first, in a folder of its own, and leave it running with a "
+            "profile for each role.",
+        ),
+    ] = False,
+    persons: Annotated[int, typer.Option(help="Size of the demo's population.")] = 2000,
 ) -> None:
     """Start the API and its worker, or the processes of some roles."""
     from api import serving
@@ -84,7 +96,24 @@ def serve(
         "certificate_key": certificate_key,
     }
     settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    serving.serve(settings, roles=[role.strip() for role in roles.split(",") if role.strip()])
+    chosen = [role.strip() for role in roles.split(",") if role.strip()]
+    if demo:
+        _serve_demo(data or Path("var/demo-service"), settings, persons, chosen)
+    else:
+        serving.serve(settings, roles=chosen)
+
+
+def _serve_demo(folder: Path, settings: "Settings", persons: int, roles: list[str]) -> None:
+    from rich.console import Console
+
+    from api.demo import openhouse
+
+    if roles:
+        raise BadInput("The demo's service plays every role; --demo and --roles don't go together.")
+    try:
+        openhouse.serve(folder, settings, persons, Console(highlight=False))
+    except openhouse.NotPrepared as fault:
+        raise BadInput(str(fault)) from None
 
 
 @roles_app.command("prepare")

@@ -1,10 +1,12 @@
 """`make demo`: play the story and write its figures to report.json."""
 
 import argparse
+import shutil
 from pathlib import Path
 
 from rich.console import Console
 
+from api.demo.cast import Cast
 from api.demo.story import Story
 from api.demo.summary import show
 
@@ -21,7 +23,8 @@ def main() -> None:
     if given.persons < FEWEST:
         parser.error(f"a story needs {FEWEST} persons at least: nobody can hide among fewer")
     console = Console(highlight=False)
-    report = Story(given.persons, given.seed, given.out, console).run()
+    shutil.rmtree(given.out, ignore_errors=True)
+    report = Story(given.persons, given.seed, given.out, console).run(Cast(given.out))
     show(report, given.out, console)
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -42,6 +43,7 @@ PEOPLE = {
     "researcher-1": ("university-a", ["researcher"]),
     "researcher-2": ("university-b", ["researcher"]),
 }
+LONGEST_PAUSE = 0.25
 ADMINISTRATORS = ("admin-1", "admin-2")
 
 
@@ -62,8 +64,9 @@ class Cast:
             person: pyrage.x25519.Identity.generate() for person in ("researcher-1", "researcher-2")
         }
 
-    def found(self) -> None:
-        """Found the service with its two administrators."""
+    def found(self, days: int = 0) -> None:
+        """Found the service with its two administrators, `days` from today."""
+        self.clock = Clock(timedelta(days=days))
         requests = [self.profiles[person].request() for person in ADMINISTRATORS]
         founding.found(self.settings, requests, self.clock.now())
 
@@ -83,7 +86,7 @@ class Cast:
         if not address.startswith("http"):
             raise RuntimeError("the demo's service didn't start; its last lines are above")
         self._clients = {
-            person: Client(replace(profile, server=address), clock=self.clock)
+            person: Client(replace(profile, server=address), clock=self.clock, pause=_soon)
             for person, profile in self.profiles.items()
         }
 
@@ -149,6 +152,11 @@ class Cast:
             "at": self.clock.now().isoformat(timespec="seconds"),
         }
         return {"document": document, "signature": self.profiles[person].sign(document)}
+
+
+def _soon(seconds: float) -> None:
+    """Nobody waits long for a service on the same machine."""
+    time.sleep(min(seconds, LONGEST_PAUSE))
 
 
 def _peak(process: int) -> float:

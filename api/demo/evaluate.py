@@ -4,7 +4,7 @@ It asks the linkage role and the vault which pseudonym each (row, reference) got
 the downloaded files, and searches the files for anything that names somebody.
 """
 
-import io
+import csv
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
 import pyarrow.parquet as pq
 
 from api import store
@@ -319,12 +320,15 @@ def neet(package: Package, truth: pd.DataFrame, keys: list[str], period: str) ->
 # -- the search for anything that names somebody ---------------------------------------------------
 
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
+_PIECE = 1 << 22
 SHORTEST_RAW = 6
 """Bytes of a text that is looked for in raw bytes: shorter ones turn up in any binary by chance."""
 
 
 def folded(text: str) -> str:
     """Case and accents aside."""
+    if text.isascii():
+        return text.casefold()
     plain = unicodedata.normalize("NFKD", text)
     return "".join(letter for letter in plain if not unicodedata.combining(letter)).casefold()
 
@@ -334,6 +338,8 @@ class Search:
 
     def __init__(self, texts: Iterable[str]) -> None:
         texts = [text for text in texts if len(text) > 1]
+        self._clean: set[str] = set()
+        """Values that were searched and name nobody; packages say the same things many times."""
         self._words = {" ".join(_WORD.findall(folded(text))) for text in texts}
         self._longest = max(len(words.split()) for words in self._words)
         self._starting: dict[bytes, set[bytes]] = {}
@@ -355,21 +361,22 @@ class Search:
 
     def _in_cells(self, name: str, data: bytes) -> set[str]:
         """Every run of words of every cell, once per distinct value."""
-        if name.endswith(".parquet"):
-            table = pq.read_table(pa.BufferReader(data))
-        else:
-            frame = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False)
-            table = pa.Table.from_pandas(frame, preserve_index=False)
         found = set()
-        for column in table.columns:
-            for value in pc.unique(column.cast(pa.string()).combine_chunks()).to_pylist():
-                words = _WORD.findall(folded(value or ""))
-                for start in range(len(words)):
-                    for stop in range(start + 1, min(len(words), start + self._longest) + 1):
-                        run = " ".join(words[start:stop])
-                        if run in self._words:
-                            found.add(run)
+        for value in _distinct_values(name, data) - self._clean:
+            runs = self._named(value)
+            found |= runs
+            if not runs:
+                self._clean.add(value)
         return found
+
+    def _named(self, value: str) -> set[str]:
+        words = _WORD.findall(folded(value))
+        runs = {
+            " ".join(words[start:stop])
+            for start in range(len(words))
+            for stop in range(start + 1, min(len(words), start + self._longest) + 1)
+        }
+        return runs & self._words
 
     def _in_bytes(self, data: bytes) -> set[bytes]:
         """Texts that stand in the bytes between characters that are no letters or digits.
@@ -377,20 +384,37 @@ class Search:
         All windows of `SHORTEST_RAW` bytes become whole numbers at once; where one is how some
         text begins, those texts are compared byte by byte.
         """
-        if len(data) < SHORTEST_RAW:
-            return set()
-        content = np.frombuffer(data, np.uint8).astype(np.uint64)
+        found: set[bytes] = set()
+        for begin in range(0, max(0, len(data) - SHORTEST_RAW + 1), _PIECE):
+            for start in self._suspects(data[begin : begin + _PIECE + SHORTEST_RAW - 1]).tolist():
+                place = begin + start
+                for text in self._starting.get(data[place : place + SHORTEST_RAW], ()):
+                    if data.startswith(text, place) and _stands_alone(data, place, len(text)):
+                        found.add(text)
+        return found
+
+    def _suspects(self, piece: bytes) -> Any:
+        """Places where some text may begin."""
+        content = np.frombuffer(piece, np.uint8).astype(np.uint64)
         count = len(content) - SHORTEST_RAW + 1
         windows = np.zeros(count, np.uint64)
         for place in range(SHORTEST_RAW):
             windows |= content[place : place + count] << np.uint64(8 * place)
-        suspects = np.flatnonzero(self._sieve[_bucket(windows)])
-        found: set[bytes] = set()
-        for start in suspects.tolist():
-            for text in self._starting.get(data[start : start + SHORTEST_RAW], ()):
-                if data.startswith(text, start) and _stands_alone(data, start, len(text)):
-                    found.add(text)
-        return found
+        return np.flatnonzero(self._sieve[_bucket(windows)])
+
+
+def _distinct_values(name: str, data: bytes) -> set[str]:
+    """Every text that stands in some cell of a file."""
+    if name.endswith(".parquet"):
+        table = pq.read_table(pa.BufferReader(data))
+    else:
+        header = next(csv.reader([data.partition(b"\n")[0].decode()]))
+        as_texts = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(header, pa.string()))
+        table = pyarrow.csv.read_csv(pa.BufferReader(data), convert_options=as_texts)
+    found: set[str] = set()
+    for column in table.columns:
+        found.update(pc.unique(column.cast(pa.string()).combine_chunks()).drop_null().to_pylist())
+    return found
 
 
 def _bucket(windows: Any) -> Any:

@@ -9,7 +9,6 @@ the way everything is tried that must be refused.
 import base64
 import json
 import resource
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -70,6 +69,8 @@ class Story:
         self.seconds: dict[str, float] = {}
         self.truths: dict[tuple[str, str], ExtractFile] = {}
         self.rows = 0
+        self.newest_release = ""
+        """The last release that the first project received."""
         self.sources: dict[str, dict[str, int]] = {}
         self.receipts: list[dict[str, Any]] = []
 
@@ -100,50 +101,50 @@ class Story:
 
     # -- the chapters -----------------------------------------------------------------------------
 
-    def run(self) -> dict[str, Any]:
-        """Play it all; the report comes back."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True)
+    def run(self, cast: Cast) -> dict[str, Any]:
+        """Play it all with a cast that stops afterwards; the report comes back."""
+        with cast:
+            self.play(cast)
+        return self.finish()
+
+    def play(self, cast: Cast) -> None:
+        """Play it all. It begins a year ago; in the end it is today, and the service still runs."""
         begun = time.perf_counter()
         with self.chapter("population", "A population, and what each holder knows of it"):
             people = self._population()
-        with Cast(self.folder) as cast:
-            with self.chapter("founding", "A service is founded, people are enrolled"):
-                self._found(cast)
-            with self.chapter("first_deliveries", "Six holders deliver 2024"):
-                self.declare(cast)
-                self._refuse_strangers(cast)
-                self.deliver(cast, "2024", (*self.datasets, CONVERSIONS))
-            with self.chapter("permit", "A researcher applies, two people decide"):
-                first_permit = self._permit(cast)
-            with self.chapter("first_release", "The first release"):
-                first = self._first_release(cast, first_permit)
-            with self.chapter("second_project", "A second project about the same people"):
-                other, other_release = self._second_project(cast)
-            with self.chapter("employers", "A third project, about their employers"):
-                employers = self._employers(cast)
-            cast.stop()
-            cast.start(days=YEAR)
-            with self.chapter("year", "A year passes; the second wave comes, the root key changes"):
-                self.refused(
-                    "downloading after the permit expired",
-                    lambda: self.download(cast, other_release, "researcher-2"),
-                )
-                self._second_wave(cast)
-            with self.chapter("second_release", "The second release"):
-                second = self._second_release(cast, people, first, first_permit)
-            with self.chapter("third_wave", "A new holder joins the running project"):
-                third, last_permit = self._third_wave(cast)
-            with self.chapter("evaluation", "What came of it, held against the truth"):
-                packages = {"2024": first, "2025": second, "2025 with the seventh": third}
-                others = {"other project": other, "employers": employers}
-                self._evaluate(cast, people, last_permit, packages, others)
-                self._verify_ledger(cast)
-            self.report["memory_mb"] = cast.memory()
-            cast.stop()
+        with self.chapter("founding", "A service is founded, people are enrolled"):
+            self._found(cast)
+        with self.chapter("first_deliveries", "Six holders deliver 2024"):
+            self.declare(cast)
+            self._refuse_strangers(cast)
+            self.deliver(cast, "2024", (*self.datasets, CONVERSIONS))
+        with self.chapter("permit", "A researcher applies, two people decide"):
+            first_permit = self._permit(cast)
+        with self.chapter("first_release", "The first release"):
+            first = self._first_release(cast, first_permit)
+        with self.chapter("second_project", "A second project about the same people"):
+            other, other_release = self._second_project(cast)
+        with self.chapter("employers", "A third project, about their employers"):
+            employers = self._employers(cast)
+        cast.stop()
+        cast.start()
+        with self.chapter("year", "A year passes; the second wave comes, the root key changes"):
+            self.refused(
+                "downloading after the permit expired",
+                lambda: self.download(cast, other_release, "researcher-2"),
+            )
+            self._second_wave(cast)
+        with self.chapter("second_release", "The second release"):
+            second = self._second_release(cast, people, first, first_permit)
+        with self.chapter("third_wave", "A new holder joins the running project"):
+            third, last_permit = self._third_wave(cast)
+        with self.chapter("evaluation", "What came of it, held against the truth"):
+            packages = {"2024": first, "2025": second, "2025 with the seventh": third}
+            others = {"other project": other, "employers": employers}
+            self._evaluate(cast, people, last_permit, packages, others)
+            self._verify_ledger(cast)
+        self.report["memory_mb"] = cast.memory()
         self.seconds["total"] = round(time.perf_counter() - begun, 2)
-        self._finish()
-        return self.report
 
     def _population(self) -> Population:
         people = population(self.persons, self.seed)
@@ -158,8 +159,8 @@ class Story:
         return people
 
     def _found(self, cast: Cast) -> None:
-        cast.found()
-        cast.start()
+        cast.found(days=-YEAR)
+        cast.start(days=-YEAR)
         admin = cast[ADMINISTRATORS[0]]
         for identifier, name in ORGANISATIONS.items():
             admin.post("/organisations", {"id": identifier, "name": name})
@@ -453,6 +454,7 @@ class Story:
             raise RuntimeError(f"the third release was refused: {release['refusal']}")
         self.clear(cast, release)
         self._show(release)
+        self.newest_release = str(release["id"])
         return self.download(cast, release["id"]), permit
 
     # -- judging ----------------------------------------------------------------------------------
@@ -547,7 +549,8 @@ class Story:
             "problems": len(problems),
         }
 
-    def _finish(self) -> None:
+    def finish(self) -> dict[str, Any]:
+        """Write the report, with what the whole cost."""
         both = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
         used = [resource.getrusage(who).ru_maxrss for who in both]
         self.report |= {
@@ -561,6 +564,7 @@ class Story:
         }
         target = self.folder / "report.json"
         target.write_text(json.dumps(self.report, indent=2, default=str) + "\n", encoding="utf-8")
+        return self.report
 
 
 def _altered(token: str) -> str:
