@@ -69,12 +69,13 @@ def enterprises(
 ) -> dict[str, Any]:
     """The request of a project about employers of the young, which are units of their own.
 
-    `keys` are `section`, and a level of geography where there are employers enough.
+    `keys` are `section`, and `size` where there are employers enough.
     """
-    variables = [{"name": "section", "as": "section", "rule": [{"keep": {}}]}]
-    for area in keys[1:]:
-        rule = [{"geography": {"level": area, "situation": 2025}}]
-        variables.append({"name": "employeur_commune", "as": area, "rule": rule})
+    known = {
+        "section": ("activite", {"nace": {"level": "section", "version": 2025}}),
+        "size": ("effectif", {"size_class": {"scheme": "eu"}}),
+    }
+    variables = [{"name": known[key][0], "as": key, "rule": [known[key][1]]} for key in keys]
     return {
         **application(project, researcher, recipient, today),
         "title": "Who employs the young, and at what wages",
@@ -94,6 +95,21 @@ def enterprises(
         "scenario": {"known": [*keys], "changing": [], "moments": 1, "sensitive": ["wage"]},
         "thresholds": {"k": K_ENTERPRISES, "suppression": 0.12},
     }
+
+
+def in_deciles(asked: dict[str, Any]) -> dict[str, Any]:
+    """The same request with wages as tenths of those of the release's people."""
+    document: dict[str, Any] = json.loads(json.dumps(asked))
+    for dataset in document["datasets"]:
+        for variable in dataset["variables"]:
+            if variable["as"] == "wage":
+                variable["as"] = "wage_decile"
+                variable["rule"] = [{"percentile": {"groups": 10, "over": "universe"}}]
+    sensitive = document["scenario"]["sensitive"]
+    document["scenario"]["sensitive"] = [
+        "wage_decile" if name == "wage" else name for name in sensitive
+    ]
+    return document
 
 
 LINKAGE_KEYS = [

@@ -15,6 +15,7 @@ from zlib import crc32
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.parquet
 import yaml
 
 from api.demo import faults, names
@@ -65,6 +66,11 @@ class ExtractFile:
     period: str
     content: bytes
     truth: Any
+
+    @property
+    def name(self) -> str:
+        """What the holder calls the file."""
+        return f"{self.dataset.id}-{self.period}.{self.dataset.format.kind or 'csv'}"
 
 
 @cache
@@ -171,7 +177,9 @@ def _truth_table(reference: str, about: _Truth, rows: Integers) -> Any:
 
 
 def _written(columns: Columns, dataset: Dataset) -> bytes:
-    """The bytes of a CSV file in the holder's format."""
+    """The bytes of a file in the holder's format."""
+    if dataset.format.kind == "parquet":
+        return _parquet(columns, dataset)
     style = _STYLES[dataset.id]
     table = pa.table({key: pa.array(column, pa.string()) for key, column in columns.items()})
     out = BytesIO()
@@ -188,11 +196,27 @@ def _written(columns: Columns, dataset: Dataset) -> bytes:
     return text.replace("\n", style.line_end).encode(style.encoding)
 
 
+def _parquet(columns: Columns, dataset: Dataset) -> bytes:
+    """A Parquet file, dates and years in their own types."""
+    types = {"birth_date": pa.date32(), "year": pa.int16()}
+    table = pa.table(
+        {
+            key: pa.array([text or None for text in column], pa.string()).cast(
+                types.get(dataset.variable(key).type, pa.string())
+            )
+            for key, column in columns.items()
+        }
+    )
+    out = BytesIO()
+    pyarrow.parquet.write_table(table, out)
+    return out.getvalue()
+
+
 @dataclass(frozen=True)
 class _Style:
     """How a holder writes: the file, its headers where they differ from its kind's, and values."""
 
-    delimiter: str
+    delimiter: str = ","
     encoding: str = "utf-8"
     quoted: bool = False
     line_end: str = "\n"
@@ -278,7 +302,6 @@ _STYLES: Final = {
     "social-security": _Style(";", encoding="utf-8-sig", line_end="\r\n", decimal=".", sexes="12"),
     "education": _Style("|", encoding="cp1252", day_first=True),
     "education-fr": _Style(
-        "\t",
         sexes="MF",
         headers={
             "insz": "niss",
@@ -294,7 +317,7 @@ _STYLES: Final = {
             "schooljaar": "annee_scolaire",
         },
     ),
-    CONVERSIONS: _Style(","),
+    CONVERSIONS: _Style(),
 }
 
 
@@ -425,7 +448,8 @@ def _social_security(population: Population, name: str, year: int) -> _Draft:
         "employeur_numero": population.homes.house[seat],
         "employeur_code_postal": faults.postcode(population, seat),
         "employeur_commune": faults.municipality(population, seat, year),
-        "section": population.enterprises.section[employer],
+        "activite": population.enterprises.activity[employer],
+        "effectif": _texts(population.enterprises.employees[employer].astype(str)),
         "trimestre": _texts(np.char.add(f"{year}Q", (quarter + 1).astype(str))),
         "salaire_brut": _amounts(wage, style.decimal),
         "statut": _texts(np.where(population.in_education[year][who], "E", "O")),

@@ -39,14 +39,16 @@ _FATHER_ELSEWHERE: Final = 0.25
 _MOVES: Final = 0.03
 _CHANGES_PAYER: Final = 0.06  # families in a year
 _SECOND_JOB: Final = 0.11
+_STAFF: Final = 20  # employees of an enterprise on average
 _BIS: Final = {"young": 0.01, "parent": 0.04}
 _TURNED: Final = 0.01
 
-SECTIONS: Final = {
-    "A": 0.02, "C": 0.12, "F": 0.13, "G": 0.26, "H": 0.06, "I": 0.15, "J": 0.05, "M": 0.06,
-    "N": 0.08, "Q": 0.07,
+ACTIVITIES: Final = {
+    "01130": 0.02, "10710": 0.06, "25110": 0.04, "41000": 0.06, "43210": 0.05, "47110": 0.20,
+    "47710": 0.08, "49410": 0.06, "55100": 0.03, "56110": 0.14, "62100": 0.05, "69200": 0.04,
+    "78200": 0.05, "81210": 0.04, "87300": 0.05, "96210": 0.03,
 }  # fmt: skip
-"""Sections of the activity nomenclature in which the young find work, and how often."""
+"""Activities (NACE-BEL 2025) in which the young find work, and how often."""
 
 # Share in education at ages 15 to 29 (and 14, 30 at the edges), and in work once out of it.
 _IN_EDUCATION: Final = np.interp(
@@ -72,12 +74,13 @@ class Homes:
 
 @dataclass(frozen=True)
 class Enterprises:
-    """Employers as columns: number, name, seat (a position in homes) and section of activity."""
+    """Employers as columns: number, name, seat (a position in homes), activity, employees."""
 
     number: Integers
     name: Texts
     home: Integers
-    section: Texts
+    activity: Texts
+    employees: Integers
 
 
 @dataclass(frozen=True)
@@ -351,8 +354,16 @@ def _enterprises(rng: np.random.Generator, homes: "_HomeBuilder", size: int) -> 
             + " "
             + names.texts(forms)[rng.integers(len(forms), size=len(there))]
         )
-    section = names.texts(SECTIONS)[names.pick(rng, np.array([*SECTIONS.values()]), size)]
-    return Enterprises(enterprise_numbers(rng, size), name, home, section)
+    drawn = names.pick(rng, np.array([*ACTIVITIES.values()]), size)
+    activity = names.texts(ACTIVITIES)[drawn]
+    employees = 1 + (_shares(size) * size * _STAFF * rng.lognormal(0, 0.3, size)).astype(np.int64)
+    return Enterprises(enterprise_numbers(rng, size), name, home, activity, employees)
+
+
+def _shares(enterprises: int) -> npt.NDArray[np.float64]:
+    """The share of the young's jobs that each enterprise has: a few are large, most small."""
+    size = 1 / (np.arange(enterprises) + 5.0)
+    return np.asarray(size / size.sum())
 
 
 def _payers(rng: np.random.Generator, family: Integers) -> dict[int, Integers]:
@@ -497,7 +508,7 @@ def _employers(
     rng: np.random.Generator, young: int, enterprises: int, quarters: int
 ) -> tuple[Integers, Integers]:
     """Main employer by quarter (a few change), and a second one where there is one (else -1)."""
-    size = 1 / (np.arange(enterprises) + 5.0)
+    size = _shares(enterprises)
     change = np.where(rng.random(young) < 0.35, rng.integers(1, quarters, young), quarters)
     later = np.arange(quarters) >= change[:, None]
     first, then = (names.pick(rng, size, young)[:, None] for _ in range(2))

@@ -49,8 +49,8 @@ from policies.classifications import Level
 
 AREAS: tuple[tuple[int, Level], ...] = ((5000, "arrondissement"), (2000, "province"), (0, "region"))
 """How finely places are told apart, by how many young people there are to hide among."""
-SEATS: tuple[tuple[int, list[str]], ...] = (
-    (20_000, ["section", "province"]), (0, ["section"]),
+EMPLOYERS: tuple[tuple[int, list[str]], ...] = (
+    (20_000, ["section", "size"]), (0, ["section"]),
 )  # fmt: skip
 """The same for their employers: what an intruder is taken to know about an enterprise."""
 
@@ -61,7 +61,7 @@ class Story:
     def __init__(self, persons: int, seed: int, folder: Path, console: Console) -> None:
         self.persons, self.seed, self.folder = persons, seed, folder
         self.area = next(level for enough, level in AREAS if persons >= enough)
-        self.employer_keys = next(keys for enough, keys in SEATS if persons >= enough)
+        self.employer_keys = next(keys for enough, keys in EMPLOYERS if persons >= enough)
         self.datasets, self.universe = examples.DATASETS, examples.UNIVERSE
         self.console = console
         self.report: dict[str, Any] = {"persons": persons, "seed": seed}
@@ -227,7 +227,7 @@ class Story:
         table = Table("dataset", "rows", "state", "warnings", "ledger", box=None)
         for name in names:
             file = self.truths[name, period]
-            source = self.folder / f"{name}-{period}.csv"
+            source = self.folder / file.name
             source.write_bytes(file.content)
             delivery = cast[f"holder-{file.dataset.holder}"].upload(source, name, period)
             source.unlink()
@@ -363,6 +363,7 @@ class Story:
             cast, "school-leavers", "researcher-2", valid_until=soon, retention_until=soon,
             title="School leavers and their first job",
         )  # fmt: skip
+        document = examples.in_deciles(document)
         permit = self.granted(cast, "researcher-2", document)
         release = self.build(cast, permit, "2024")
         self.clear(cast, release)
