@@ -356,7 +356,8 @@ def _enterprises(rng: np.random.Generator, homes: "_HomeBuilder", size: int) -> 
         )
     drawn = names.pick(rng, np.array([*ACTIVITIES.values()]), size)
     activity = names.texts(ACTIVITIES)[drawn]
-    employees = 1 + (_shares(size) * size * _STAFF * rng.lognormal(0, 0.3, size)).astype(np.int64)
+    luck = rng.spawn(1)[0].lognormal(0, 0.3, size)
+    employees = 1 + (_shares(size) * size * _STAFF * luck).astype(np.int64)
     return Enterprises(enterprise_numbers(rng, size), name, home, activity, employees)
 
 
