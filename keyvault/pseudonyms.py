@@ -7,9 +7,12 @@ with the library's CMAC object.
 
     subject id   CMAC(scope's subject-id key,
                       "schakel/subject1" ‖ len dataset ‖ dataset ‖ len period ‖ period
-                      ‖ len reference ‖ reference ‖ zeros to a multiple of 16 ‖ record (16 bytes))
+                      ‖ len reference ‖ reference ‖ zeros to a multiple of 16
+                      ‖ generation (8 bytes) ‖ record (8 bytes))
                  Lengths are 2 bytes, texts UTF-8, numbers big-endian. Lengths say where each text
-                 ends and the record has a block of its own, so no two origins share a message.
+                 ends and the numbers have a block of their own, so no two origins share a message.
+                 The generation tells deliveries of one dataset and period apart: record 7 of a
+                 file that replaces another is somebody else's first sighting.
     pseudonym    CMAC(project's pseudonym key, "schakel/pseudo1" ‖ unit letter ‖ subject id)
                  Two blocks of which the first is constant: under one key and letter a bijection of
                  subject ids, so two subjects never share a pseudonym.
@@ -52,30 +55,35 @@ Words = npt.NDArray[np.uint64]
 
 
 class Origins(NamedTuple):
-    """Where subjects were first seen: four columns of one length.
+    """Where subjects were first seen: five columns of one length.
 
-    Texts, except for `record`: the 1-based record numbers of the delivered file, integers. A text
-    that is the same for all rows may be given as a str.
+    Texts, except for `generation`, which delivery of that dataset and period it was, and `record`,
+    the record number in the delivered file: integers from 1. What is the same for all rows may be
+    given as a str or an int, except for `record`.
     """
 
     dataset: Any
     period: Any
+    generation: Any
     record: Any
     reference: Any
 
 
-def subject_ids(key: FileKey, origins: tuple[Any, Any, Any, Any]) -> pa.Array:
+def subject_ids(key: FileKey, origins: tuple[Any, Any, Any, Any, Any]) -> pa.Array:
     """Subject ids (fixed_size_binary 16) for `Origins`; no column may hold a null."""
     _expect(key, "subject-id")
-    dataset, period, record, reference = origins
-    numbers = _flat(record)
-    if not pa.types.is_integer(numbers.type) or numbers.null_count or _lowest(numbers) < 1:
-        raise PseudonymError("Record numbers are whole and start at 1; look at the links' origins.")
-    records = numbers.cast(pa.int64()).to_numpy()
-    texts, which = _distinct((dataset, period, reference), len(records))
+    dataset, period, generation, record, reference = origins
+    records = _numbers(_flat(record))
+    rows = len(records)
+    same = isinstance(generation, int)
+    generations = _numbers(pa.repeat(generation, rows) if same else _flat(generation))
+    if len(generations) != rows:
+        raise PseudonymError("Every origin has a generation; give one, or a column of them.")
+    texts, which = _distinct((dataset, period, reference), rows)
     cmac = _Cmac(key)
     states = np.array([cmac.state(_header(*text)) for text in texts], dtype=np.uint64)
     blocks = states.reshape(-1, 2)[which]
+    blocks[:, 0] ^= generations.astype(">u8").view(np.uint64)
     blocks[:, 1] ^= records.astype(">u8").view(np.uint64)
     return _binary16(cmac.finish(blocks))
 
@@ -180,6 +188,14 @@ def _header(dataset: str, period: str, reference: str) -> bytes:
         parts.append(len(encoded).to_bytes(2) + encoded)
     header = b"".join(parts)
     return header + bytes(-len(header) % _BLOCK)
+
+
+def _numbers(column: Any) -> Any:
+    if not pa.types.is_integer(column.type) or column.null_count or _lowest(column) < 1:
+        raise PseudonymError(
+            "Generations and record numbers are whole and start at 1; look at the links' origins."
+        )
+    return column.cast(pa.int64()).to_numpy()
 
 
 def _lowest(numbers: Any) -> int:

@@ -28,20 +28,23 @@ SCOPE = FileKey(b"s" * 32, "subject-id", "neet")
 PROJECT = FileKey(b"p" * 32, "pseudonym", "neet")
 IDS = st.lists(st.binary(min_size=16, max_size=16), max_size=40)
 KEYS = st.binary(min_size=32, max_size=32)
-ORIGIN = st.tuples(
-    st.text(max_size=40), st.text(max_size=40), st.integers(1, 2**63 - 1), st.text(max_size=40)
-)
+NUMBER = st.integers(1, 2**63 - 1)
+ORIGIN = st.tuples(st.text(max_size=40), st.text(max_size=40), NUMBER, NUMBER, st.text(max_size=40))
 
 
 def ids(values: list[bytes | None]) -> pa.Array:
     return pa.array(values, pa.binary(16))
 
 
-def columns(origins: list[tuple[str, str, int, str]]) -> Origins:
-    dataset, period, record, reference = zip(*origins, strict=True) if origins else [()] * 4
+def columns(origins: list[tuple[str, str, int, int, str]]) -> Origins:
+    empty: list[tuple[()]] = [()] * 5
+    dataset, period, generation, record, reference = (
+        zip(*origins, strict=True) if origins else empty
+    )
     return Origins(
         pa.array(dataset, pa.string()),
         pa.array(period, pa.string()),
+        pa.array(generation, pa.int64()),
         pa.array(record, pa.int64()),
         pa.array(reference, pa.string()),
     )
@@ -60,7 +63,7 @@ def test_pseudonyms_are_the_librarys_cmac(
 
 @given(KEYS, st.lists(ORIGIN, max_size=30))
 def test_subject_ids_are_the_librarys_cmac(
-    key: bytes, origins: list[tuple[str, str, int, str]]
+    key: bytes, origins: list[tuple[str, str, int, int, str]]
 ) -> None:
     found = subject_ids(FileKey(key, "subject-id", "s"), columns(origins)).to_pylist()
     for origin, subject in zip(origins, found, strict=True):
@@ -70,7 +73,7 @@ def test_subject_ids_are_the_librarys_cmac(
 
 
 @given(st.lists(ORIGIN, min_size=1, max_size=30, unique=True))
-def test_different_origins_never_share_a_subject(origins: list[tuple[str, str, int, str]]) -> None:
+def test_different_origins_never_share_a_subject(origins: list[tuple[str, str, int, int, str]]) -> None:
     found = subject_ids(SCOPE, columns(origins)).to_pylist()
     assert len(set(found)) == len(origins)
     messages = {plain.subject_message(*origin) for origin in origins}
@@ -78,13 +81,24 @@ def test_different_origins_never_share_a_subject(origins: list[tuple[str, str, i
 
 
 def test_texts_that_run_into_each_other_are_told_apart() -> None:
-    origins = [("ab", "c", 1, "d"), ("a", "bc", 1, "d"), ("a", "b", 1, "cd"), ("", "abc", 1, "d")]
+    texts = [("ab", "c", "d"), ("a", "bc", "d"), ("a", "b", "cd"), ("", "abc", "d")]
+    origins = [(dataset, period, 1, 1, reference) for dataset, period, reference in texts]
     assert len(set(subject_ids(SCOPE, columns(origins)).to_pylist())) == 4
+
+
+def test_the_same_place_of_a_later_delivery_is_somebody_elses() -> None:
+    """S15: a file that replaces another doesn't hand out the ids of those who stood there."""
+    places = pa.array([1, 2, 3])
+    spoken = [
+        set(subject_ids(SCOPE, Origins("d", "2024", generation, places, "self")).to_pylist())
+        for generation in (1, 2, 2**40)
+    ]
+    assert len(set().union(*spoken)) == 9
 
 
 @given(st.lists(ORIGIN, min_size=1, max_size=20), st.randoms())
 def test_a_subject_depends_on_its_own_origin_only(
-    origins: list[tuple[str, str, int, str]], random: object
+    origins: list[tuple[str, str, int, int, str]], random: object
 ) -> None:
     """A repeated job, with the rows in another order, gives the same ids."""
     shuffled = list(origins)
@@ -95,26 +109,30 @@ def test_a_subject_depends_on_its_own_origin_only(
 
 
 def test_one_text_for_all_rows_and_other_layouts() -> None:
-    rows = [("d", "2024", number, "self") for number in range(1, 6)]
+    rows = [("d", "2024", 2, number, "self") for number in range(1, 6)]
     expected = subject_ids(SCOPE, columns(rows))
     records = pa.chunked_array([pa.array([1, 2], pa.int32()), pa.array([3, 4, 5], pa.int32())])
     reference = pa.array(["self"] * 5).dictionary_encode()
-    assert subject_ids(SCOPE, ("d", "2024", records, reference)).equals(expected)
-    assert len(subject_ids(SCOPE, ("d", "2024", pa.array([], pa.int64()), "self"))) == 0
+    assert subject_ids(SCOPE, ("d", "2024", 2, records, reference)).equals(expected)
+    assert len(subject_ids(SCOPE, ("d", "2024", 1, pa.array([], pa.int64()), "self"))) == 0
 
 
 @pytest.mark.parametrize(
     "origins",
     [
-        ("d", "p", pa.array([0]), "self"),
-        ("d", "p", pa.array([-1]), "self"),
-        ("d", "p", pa.array([None], pa.int64()), "self"),
-        ("d", "p", pa.array([1.0]), "self"),
-        ("d", "p", pa.array([1, 2]), pa.array(["self"])),
-        ("d", "p", pa.array([1]), pa.array([None], pa.string())),
-        ("d" * 70_000, "p", pa.array([1]), "self"),
-        ("d", "p", [1], "self"),
-        ("d", None, pa.array([1]), "self"),
+        ("d", "p", 1, pa.array([0]), "self"),
+        ("d", "p", 1, pa.array([-1]), "self"),
+        ("d", "p", 1, pa.array([None], pa.int64()), "self"),
+        ("d", "p", 1, pa.array([1.0]), "self"),
+        ("d", "p", 0, pa.array([1]), "self"),
+        ("d", "p", None, pa.array([1]), "self"),
+        ("d", "p", pa.array([1]), pa.array([1, 2]), "self"),
+        ("d", "p", pa.array([1, None]), pa.array([1, 2]), "self"),
+        ("d", "p", 1, pa.array([1, 2]), pa.array(["self"])),
+        ("d", "p", 1, pa.array([1]), pa.array([None], pa.string())),
+        ("d" * 70_000, "p", 1, pa.array([1]), "self"),
+        ("d", "p", 1, [1], "self"),
+        ("d", None, 1, pa.array([1]), "self"),
     ],
 )
 def test_columns_that_are_no_origins(origins: tuple[object, ...]) -> None:
@@ -200,7 +218,7 @@ def test_what_pseudonyms_are_not_made_of(
 
 def test_subject_ids_take_their_own_kind_of_key() -> None:
     with pytest.raises(PseudonymError, match="takes a subject-id key"):
-        subject_ids(PROJECT, ("d", "p", pa.array([1]), "self"))
+        subject_ids(PROJECT, ("d", "p", 1, pa.array([1]), "self"))
 
 
 TEXTS = st.builds(

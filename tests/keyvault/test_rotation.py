@@ -49,7 +49,7 @@ class Work:
     def _speak(self, vault: Vault, conn: Connection) -> tuple[pa.Array, pa.Array]:
         keys = vault.scope_keys(conn, "neet", now=NOW)
         key = vault.role("linkage").open(keys.subject_id)
-        subjects = subject_ids(key, Origins("d", "2024", pa.array([1, 2, 3]), "self"))
+        subjects = subject_ids(key, Origins("d", "2024", 1, pa.array([1, 2, 3]), "self"))
         return vault.pseudonyms(conn, "permit-1", "person", SUBJECTS, now=NOW), subjects
 
     def goes_on(self, vault: Vault, conn: Connection) -> None:

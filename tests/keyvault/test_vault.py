@@ -175,7 +175,7 @@ def test_scope_keys_are_made_once(house: House, conn: Connection) -> None:
         ("spine", "other"),
         ("subject-id", "other"),
     ]
-    assert len(subject_ids(opened[1], Origins("d", "2024", pa.array([1, 2]), "self"))) == 2
+    assert len(subject_ids(opened[1], Origins("d", "2024", 1, pa.array([1, 2]), "self"))) == 2
 
 
 def test_two_processes_make_one_scope_key(

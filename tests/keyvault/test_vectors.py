@@ -45,7 +45,7 @@ def test_subject_ids() -> None:
     cases = vectors["cases"]
     columns = {
         name: pa.array([case[name] for case in cases])
-        for name in ("dataset", "period", "record", "reference")
+        for name in Origins._fields
     }
     key = FileKey(bytes.fromhex(vectors["key"]), "subject-id", "neet")
     found = subject_ids(key, Origins(**columns))

@@ -28,23 +28,25 @@ def key(name: str) -> bytes:
 
 def subject_id() -> dict[str, Any]:
     origins = [
-        ("child-benefit", "2024", 1, "self"),
-        ("child-benefit", "2024", 1, "mother"),
-        ("child-benefit", "2024", 2, "self"),
-        ("child-benefit", "2025", 1, "self"),
-        ("employment-service", "2024", 10_000_000, "self"),
-        ("a", "bc", 1, "d"),
-        ("ab", "c", 1, "d"),
-        ("é", "2024Q1", 2**63 - 1, "père"),
-        ("x" * 300, "2024", 1, "self"),
+        ("child-benefit", "2024", 1, 1, "self"),
+        ("child-benefit", "2024", 1, 1, "mother"),
+        ("child-benefit", "2024", 1, 2, "self"),
+        ("child-benefit", "2024", 2, 1, "self"),
+        ("child-benefit", "2025", 1, 1, "self"),
+        ("employment-service", "2024", 3, 10_000_000, "self"),
+        ("a", "bc", 1, 1, "d"),
+        ("ab", "c", 1, 1, "d"),
+        ("é", "2024Q1", 2**63 - 1, 2**63 - 1, "père"),
+        ("x" * 300, "2024", 1, 1, "self"),
     ]
     cases = []
-    for dataset, period, record, reference in origins:
-        message = plain.subject_message(dataset, period, record, reference)
+    for dataset, period, generation, record, reference in origins:
+        message = plain.subject_message(dataset, period, generation, record, reference)
         cases.append(
             {
                 "dataset": dataset,
                 "period": period,
+                "generation": generation,
                 "record": record,
                 "reference": reference,
                 "message": message.hex(),

@@ -42,13 +42,15 @@ def cmac(key: bytes, message: bytes) -> bytes:
 # Subject ids and pseudonyms
 
 
-def subject_message(dataset: str, period: str, record: int, reference: str) -> bytes:
+def subject_message(
+    dataset: str, period: str, generation: int, record: int, reference: str
+) -> bytes:
     message = b"schakel/subject1"
     for text in (dataset, period, reference):
         message += len(text.encode()).to_bytes(2, "big") + text.encode()
     while len(message) % 16:
         message += b"\0"
-    return message + record.to_bytes(16, "big")
+    return message + generation.to_bytes(8, "big") + record.to_bytes(8, "big")
 
 
 def pseudonym(key: bytes, letter: str, version: int, subject: bytes) -> str:
