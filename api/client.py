@@ -233,12 +233,12 @@ class Client:
             sealed.flush()
             os.fsync(sealed.fileno())
 
-    def open_upload(self, ciphertext: Path, dataset: str, period: str) -> str:
+    def open_upload(self, ciphertext: Path, dataset: str, period: str, mode: str = "new") -> str:
         """Open an upload; the path under which its bytes are sent comes back."""
         metadata = {
             "dataset": dataset,
             "period": period,
-            "mode": "new",
+            "mode": mode,
             "sha256": _sha256(ciphertext),
         }
         response = self._send(
@@ -325,22 +325,32 @@ class Client:
         return int(response.headers["Upload-Offset"])
 
     def upload(
-        self, source: Path, dataset: str, period: str, progress: Progress = silent
+        self,
+        source: Path,
+        dataset: str,
+        period: str,
+        progress: Progress = silent,
+        *,
+        mode: str = "new",
     ) -> dict[str, Any]:
         """Encrypt, send and wait for intake; the delivery with receipt and report comes back.
+
+        `mode` says how it stands to earlier deliveries of the dataset and period: `new`,
+        `replace`, `append` or `correct`.
 
         The ciphertext stays beside the extract until there is a receipt that holds: age is
         randomised, so encrypting again would make another file, and a broken upload could not go
         on. Raises `Distrust` for a receipt of something else, or of somebody else.
         """
         ciphertext, notes = _beside(source, ".age"), _beside(source, ".upload.json")
-        location = self._resumable(source, ciphertext, notes, dataset, period)
+        what = {"dataset": dataset, "period": period, "mode": mode}
+        location = self._resumable(source, ciphertext, notes, what)
         if location is None:
             self.encrypt(source, ciphertext, progress)
-            location = self.open_upload(ciphertext, dataset, period)
+            location = self.open_upload(ciphertext, dataset, period, mode)
             notes.write_text(
-                json.dumps({**_fingerprint(source), "location": location,
-                            "dataset": dataset, "period": period, "server": self.profile.server})
+                json.dumps({**_fingerprint(source), **what, "location": location,
+                            "server": self.profile.server})
             )  # fmt: skip
         self.send(location, ciphertext, progress)
         delivery = self.wait_delivery(location.rpartition("/")[2], progress)
@@ -348,8 +358,7 @@ class Client:
             sent = {
                 "type": "receipt",
                 "delivery": location.rpartition("/")[2],
-                "dataset": dataset,
-                "period": period,
+                **what,
                 "sha256": _sha256(ciphertext),
                 "bytes": ciphertext.stat().st_size,
             }
@@ -374,7 +383,7 @@ class Client:
             )
 
     def _resumable(
-        self, source: Path, ciphertext: Path, notes: Path, dataset: str, period: str
+        self, source: Path, ciphertext: Path, notes: Path, what: Mapping[str, str]
     ) -> str | None:
         """The location of an upload of this very file that was begun before."""
         if not notes.exists() or not ciphertext.exists():
@@ -383,8 +392,7 @@ class Client:
             begun = json.loads(notes.read_text())
         except ValueError:
             return None
-        same = {**_fingerprint(source), "dataset": dataset, "period": period,
-                "server": self.profile.server}  # fmt: skip
+        same = {**_fingerprint(source), **what, "server": self.profile.server}
         if any(begun.get(key) != value for key, value in same.items()):
             return None
         try:

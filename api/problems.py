@@ -35,6 +35,8 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "wrong-state": (409, "It is not in the state for that"),
     "already-there": (409, "It is there already"),
     "already-delivered": (409, "This dataset was delivered for this period"),
+    "nothing-stands": (409, "Nothing is there to replace, append to or correct"),
+    "delivery-withdrawn": (409, "A delivery was withdrawn by its holder"),
     "history-moved-on": (409, "Another release was cleared meanwhile"),
     "wrong-offset": (409, "The upload stands at another offset"),
     "ledger-shorter": (409, "The ledger has fewer entries than that"),

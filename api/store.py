@@ -16,7 +16,6 @@ from sqlalchemy import (
     JSON,
     Engine,
     ForeignKey,
-    Index,
     String,
     UniqueConstraint,
     create_engine,
@@ -97,7 +96,12 @@ class Delivery(Base):
     dataset: Mapped[str] = mapped_column(ForeignKey("dataset.id"))
     organisation: Mapped[str] = mapped_column(ForeignKey("organisation.id"))
     period: Mapped[str] = mapped_column(String(10))
+    mode: Mapped[str] = mapped_column(String(8))
+    """new, replace, append or correct."""
+    generation: Mapped[int | None]
+    """Its place among the deliveries of its dataset and period, in the order of receipt, from 1."""
     state: Mapped[str] = mapped_column(String(12))
+    superseded_by: Mapped[str | None] = mapped_column(String(40))
     person: Mapped[str] = mapped_column(String(63))
     declared_sha256: Mapped[str] = mapped_column(String(64))
     length: Mapped[int]
@@ -113,7 +117,7 @@ class Delivery(Base):
     created_at: Mapped[datetime]
     moved_at: Mapped[datetime]
     """When bytes last came in; an upload that stands still for too long is given up."""
-    __table_args__ = (Index("delivery_of_dataset", "dataset", "period"),)
+    __table_args__ = (UniqueConstraint("dataset", "period", "generation"),)
 
 
 class Application(Base):

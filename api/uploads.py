@@ -138,7 +138,7 @@ def _metadata(text: str) -> dict[str, str]:
 
 @router.post("/uploads", status_code=201, summary="Open an upload (tus creation)")
 def create(request: Request) -> Response:
-    """Metadata: dataset, period, mode (`new`), sha256 of the whole ciphertext."""
+    """Metadata: dataset, period, mode (`new` unless named), sha256 of the whole ciphertext."""
     service: Service = request.app.state.service
     actor = request.app.state.actor(request)
     _speaks_tus(request)
@@ -150,16 +150,13 @@ def create(request: Request) -> Response:
             f"Upload-Metadata lacks {', '.join(missing)}.",
             "Name dataset, period, mode and the SHA-256 of the encrypted file.",
         )
-    if metadata.get("mode", "new") != "new":
-        raise Problem(
-            "bad-request", "Only deliveries of mode new are taken.", "Leave the mode out."
-        )
     with service.work(actor) as work:
         deliveries.refuse_too_many(work, service.settings.open_uploads, _patience(service))
         delivery = deliveries.create_upload(
             work,
             metadata["dataset"],
             metadata["period"],
+            metadata.get("mode") or "new",
             metadata["sha256"].lower(),
             _number(request, "upload-length"),
             service.settings.longest_upload,
@@ -430,6 +427,10 @@ REJECTED = {
     "already-delivered": (
         "Another upload of this dataset for this period came in whole before this one.",
         "Nothing has to be sent again; `schakel delivery list` tells how it stands.",
+    ),
+    "nothing-stands": (
+        "What this upload was to change was withdrawn before it was whole.",
+        "Send the file as a new delivery.",
     ),
 }
 

@@ -19,13 +19,16 @@ class Delivery:
     `records` has one line per (row, reference): row_key (16 bytes), record (int64, 1-based number
     in the delivered file), reference, unit_type, distinct (whether this reference has one row per
     unit in this delivery), and the identity fields as text, null where missing; a field nobody
-    delivered may be absent.
+    delivered may be absent. `whole` says that the file is all of its dataset for the period, so
+    that its places can be compared with those of another such file; further rows and corrections
+    are numbered from 1 as well, and their places say nothing.
     """
 
     delivery: str
     dataset: str
     period: str
     records: Any
+    whole: bool = True
 
 
 @dataclass(frozen=True)

@@ -249,16 +249,31 @@ def _allowed(records: Any, plan: Plan) -> Any:
 def _seen_before(delivery: Delivery, spine: Spine, table: Any, known: Any, everyone: Any) -> Ints:
     """Per line the subject whose it was when this dataset and period were delivered before.
 
-    Only where the same place of the file says the very same: this is a delivery sent again, in
-    which even those who say too little to be linked can be told apart. ABSENT otherwise.
+    Only where the same place of another whole file says the very same: this is a delivery sent
+    again, in which even those who say too little to be linked can be told apart; the latest such
+    file is heard. ABSENT otherwise.
     """
     result = np.full(table.num_rows, ABSENT)
-    same = [
-        s for s in spine.segments if (s.dataset, s.period) == (delivery.dataset, delivery.period)
-    ]
-    if not same or not table.num_rows:
+    mine = (delivery.dataset, delivery.period)
+    same = [s for s in spine.segments if s.whole and (s.dataset, s.period) == mine]
+    if not same or not table.num_rows or not delivery.whole:
         return result
-    seen = pa.concat_tables([s.seen.select(["record", "reference", "subject"]) for s in same])
+    words = pa.concat_tables(
+        [known.select(["unit_type", *FIELDS]), table.select(["unit_type", *FIELDS])]
+    )
+    said = distinct_rows(words, ["unit_type", *FIELDS])
+    subjects = np.asarray(pc.index_in(known["subject"], value_set=everyone)).astype(np.int64)
+    size = len(everyone) + 1
+    known_words = said[: known.num_rows] * size + subjects
+    for segment in same:
+        before = _at_the_same_place(segment.seen, table, everyone)
+        same_words = np.isin(said[known.num_rows :] * size + before, known_words)
+        result = np.where(same_words & (before != ABSENT), before, result)
+    return result
+
+
+def _at_the_same_place(seen: Any, table: Any, everyone: Any) -> Ints:
+    """Per line the subject whose its record and reference were in another file; else ABSENT."""
     places = pa.concat_tables(
         [seen.select(["record", "reference"]), table.select(["record", "reference"])]
     )
@@ -267,17 +282,7 @@ def _seen_before(delivery: Delivery, spine: Spine, table: Any, known: Any, every
     subject_of[place[: seen.num_rows]] = np.asarray(
         pc.index_in(seen["subject"], value_set=everyone)
     )
-    before = subject_of[place[seen.num_rows :]]
-    words = pa.concat_tables(
-        [known.select(["unit_type", *FIELDS]), table.select(["unit_type", *FIELDS])]
-    )
-    said = distinct_rows(words, ["unit_type", *FIELDS])
-    subjects = np.asarray(pc.index_in(known["subject"], value_set=everyone)).astype(np.int64)
-    size = len(everyone) + 1
-    same_words = np.isin(
-        said[known.num_rows :] * size + before, said[: known.num_rows] * size + subjects
-    )
-    return np.where(same_words & (before != ABSENT), before, ABSENT)
+    return subject_of[place[seen.num_rows :]]
 
 
 def _local(subject: Ints, local: Ints) -> Ints:

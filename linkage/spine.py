@@ -39,7 +39,7 @@ class Segment:
 
     `records` are identity records that their subject wasn't seen under before (subject, unit_type,
     and the identity fields as standardised text); `seen` says which (row, reference) is whom
-    (row_key, reference, record, subject).
+    (row_key, reference, record, subject). `whole` is the delivery's.
     """
 
     records: Any
@@ -47,6 +47,7 @@ class Segment:
     delivery: str
     dataset: str
     period: str
+    whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,7 @@ class Spine:
             delivery=delivery.delivery,
             dataset=delivery.dataset,
             period=delivery.period,
+            whole=delivery.whole,
         )
 
     def _subjects(self, groups: Any, subject_ids: Any) -> Any:
@@ -110,14 +112,14 @@ class Spine:
         if pc.count_distinct(subjects).as_py() != len(subjects):
             raise SpineError(
                 "Two units would get one subject id. Ids must come from where a unit was first "
-                "seen (dataset, period, record, reference), which is different for each."
+                "seen (dataset, period, generation, record, reference), different for each."
             )
         new = subjects.filter(pc.is_null(_whole(groups["subject"])))
         if pc.any(pc.is_in(new, value_set=_whole(self.records()["subject"]))).as_py():
             raise SpineError(
-                "A new unit would get the subject id of another: a delivery of the same dataset "
-                "and period, with other rows, was admitted before. Tell the two apart in what ids "
-                "are made from."
+                "A new unit would get the subject id of another: a delivery of the same dataset, "
+                "period and generation, with other rows, was admitted before. Generations tell "
+                "such deliveries apart; look for what gave two the same one."
             )
         return subjects
 

@@ -89,8 +89,13 @@ def report(
     scenario: Scenario,
     suppression: Suppression,
     findings: Mapping[str, Sequence[Finding]],
+    deliveries: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> dict[str, Any]:
-    """The disclosure report as JSON values. `findings` are the scanner's, by table name."""
+    """The disclosure report as JSON values.
+
+    `findings` are the scanner's, by table name; `deliveries` say by dataset what the release was
+    made of: ids, modes, and how many rows and units corrections touched.
+    """
     after = suppression.after
     found = {table: [asdict(one) for one in ones] for table, ones in sorted(findings.items())}
     return {
@@ -112,6 +117,7 @@ def report(
         },
         "before_suppression": _failing(suppression.before),
         "scanner": {"tables": found, "findings": sum(map(len, found.values()))},
+        "deliveries": {name: [dict(one) for one in ones] for name, ones in deliveries.items()},
     }
 
 
@@ -146,6 +152,7 @@ def package(
     tables: Mapping[str, pa.Table],
     variables: Sequence[Variable],
     report: Mapping[str, Any],
+    deliveries: Mapping[str, Sequence[Mapping[str, Any]]],
     formats: Sequence[str] = FORMATS,
     language: Language = "en",
     dummy: bool = False,
@@ -193,7 +200,7 @@ def package(
     files["README.md"] = documents.readme(
         sizes, title, project, period, formats, language, found, dummy=dummy
     ).encode()
-    files[MANIFEST] = _manifest(files, ordered, permit, project, period, said)
+    files[MANIFEST] = _manifest(files, ordered, permit, project, period, deliveries, said)
     if dummy:
         files[SIGNATURE] = _json({"type": "no-signature", **said})
     return dict(sorted(files.items()))
@@ -336,8 +343,13 @@ def _manifest(
     permit: str,
     project: str,
     period: str,
+    deliveries: Mapping[str, Sequence[Mapping[str, Any]]],
     said: Mapping[str, Any],
 ) -> bytes:
+    made_of = {
+        name: [{key: one[key] for key in ("delivery", "mode")} for one in ones]
+        for name, ones in deliveries.items()
+    }
     return _json(
         {
             "type": "dummy-manifest" if said else "manifest",
@@ -346,6 +358,7 @@ def _manifest(
             "permit": permit,
             "project": project,
             "period": period,
+            "deliveries": made_of,
             "tables": [
                 {"name": name, "rows": table.num_rows, "columns": table.column_names}
                 for name, table in tables.items()

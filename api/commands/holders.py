@@ -1,6 +1,7 @@
 """Datasets, checks and deliveries: what data holders do."""
 
 import json
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -116,17 +117,33 @@ def _refuse_sealed(extract: Path) -> None:
         )
 
 
+class Mode(Enum):
+    """What a delivery does to earlier ones of its dataset and period."""
+
+    new = "new"
+    replace = "replace"
+    append = "append"
+    correct = "correct"
+
+
 @app.command()
 def upload(
     extract: Annotated[Path, typer.Argument(help="The extract (CSV).")],
     dataset: Annotated[str, typer.Option(help="The dataset's id.")],
     period: Annotated[str, typer.Option(help="The reference period, such as 2025.")],
+    mode: Annotated[
+        Mode,
+        typer.Option(
+            help="Towards what stands for this dataset and period: replace all of it, append "
+            "rows, or correct the rows of the units that the file names."
+        ),
+    ] = Mode.new,
 ) -> None:
     """Encrypt an extract, send it, and wait until it has been checked."""
     screen = the_screen()
     _refuse_sealed(existing(extract))
     with connected() as client, screen.progress() as tell:
-        delivery = client.upload(extract, dataset, period, tell)
+        delivery = client.upload(extract, dataset, period, tell, mode=mode.value)
         receipt = delivery.get("receipt")
         if receipt is not None:
             # one for each delivery: a receipt is a proof, and no later one may take its place
@@ -137,18 +154,19 @@ def upload(
     if screen.as_json:
         screen.answer(delivery)
     else:
-        screen.line(f"delivery {delivery['id']} is {delivery['state']}")
+        by = f" by {delivery['superseded_by']}" if delivery["superseded_by"] else ""
+        screen.line(f"delivery {delivery['id']} is {delivery['state']}{by}")
         if receipt is not None:
             screen.out.print(
                 f"receipt: {receipt['bytes']} bytes, SHA-256 {receipt['sha256']}, "
                 f"ledger position {receipt['ledger_position']}",
             )
         if delivery["report"] and "faults" in delivery["report"]:
-            _show_report(delivery["report"], accepted=delivery["state"] == "accepted")
+            _show_report(delivery["report"], accepted=delivery["state"] != "rejected")
         elif delivery["report"]:
             problem = delivery["report"]["problem"]
             screen.line(PROBLEMS[problem][1] if problem in PROBLEMS else problem)
-    if delivery["state"] != "accepted":
+    if delivery["state"] == "rejected":
         raise typer.Exit(REFUSED)
 
 
@@ -157,7 +175,8 @@ def delivery_list() -> None:
     """Deliveries of one's organisation."""
     with connected() as client:
         the_screen().table(
-            client.get("/deliveries"), ["id", "dataset", "period", "state", "rows", "bytes"]
+            client.get("/deliveries"),
+            ["id", "dataset", "period", "generation", "mode", "state", "rows", "bytes"],
         )
 
 

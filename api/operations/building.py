@@ -21,12 +21,13 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from api.objects import Objects
-from api.operations import Progress, Stored, assembly, found, imports, shape
+from api.operations import Progress, Stored, assembly, found, imports, shape, standing
 from api.operations.assembly import Rows, Source
 from api.operations.imports import Imported
 from api.operations.sealed import open_object, sealed_object
+from api.operations.standing import Counted
 from api.problems import Problem
-from api.store import Admission, Application, Dataset, Delivery, Release, reading, writing
+from api.store import Application, Dataset, Release, reading, writing
 from keyvault.keyring import RoleKeys, stored_key
 from keyvault.sealing import open_bytes, seal_bytes, write_table
 from keyvault.vault import Vault
@@ -58,6 +59,8 @@ class _Opened:
     permit: Permit
     title: str
     sources: list[Source]
+    deliveries: dict[str, list[dict[str, Any]]]
+    """What each dataset was put together from: ids, modes and counts."""
     earlier: list[str]
     history: list[Displayed]
     imported: Imported | None
@@ -98,6 +101,7 @@ def build(
             scenario=opened.permit.scenario,
             suppression=tested,
             findings={},
+            deliveries=opened.deliveries,
         )
         universe = opened.release.request["universe"]
         report |= shape.figures(opened.sources, opened.permit, universe, tested.displayed, rows)
@@ -136,36 +140,22 @@ def _open(
         permit = vault.permit(session.connection(), release.permit, "release", now=now)
         application: Application = found(session.get(Application, permit.application))
         earlier = received(session, permit.project)
-        imported = _imported(session, objects, role, permit)
+        imported = _imported(session, objects, role, permit, release)
         imports.refuse_change(earlier, imported)
+        sources = {
+            name: _source(session, objects, role, permit, release, name)
+            for name in release.request["datasets"]
+        }
         return _Opened(
             release=release,
             permit=permit,
             title=application.document["title"],
-            sources=[
-                _source(session, objects, role, permit, name, release.request["period"])
-                for name in release.request["datasets"]
-            ],
+            sources=[source for source, _ in sources.values()],
+            deliveries={name: told for name, (_, told) in sources.items()},
             earlier=[row.id for row in earlier],
             history=[_displayed(session, objects, role, row) for row in earlier],
             imported=imported,
         )
-
-
-def accepted_delivery(session: Session, dataset: str, period: str) -> Delivery:
-    """The delivery that counts for a dataset and period; a Problem when there is none."""
-    delivery = session.scalar(
-        select(Delivery).where(
-            Delivery.dataset == dataset, Delivery.period == period, Delivery.state == "accepted"
-        )
-    )
-    if delivery is None:
-        raise Problem(
-            "nothing-delivered",
-            f"No accepted delivery of {dataset} for {period} is here.",
-            "Ask its holder to upload it, or leave the dataset out.",
-        )
-    return delivery
 
 
 def received(session: Session, project: str) -> list[Release]:
@@ -180,45 +170,33 @@ def received(session: Session, project: str) -> list[Release]:
 
 
 def _source(
-    session: Session, objects: Objects, role: RoleKeys, permit: Permit, name: str, period: str
-) -> Source:
-    declared, _, payload, links = _linked(session, objects, role, permit, name, period)
-    return Source.of(declared, found(permit.dataset(name)), period, payload, links)
+    session: Session, objects: Objects, role: RoleKeys, permit: Permit, release: Release, name: str
+) -> tuple[Source, list[dict[str, Any]]]:
+    """What a dataset brings, and what is told of the deliveries it came in."""
+    declared, counted = _counted(session, objects, role, permit, release, name)
+    period, permitted = release.request["period"], found(permit.dataset(name))
+    return Source.of(declared, permitted, period, counted.payload, counted.links), counted.told
 
 
 def _imported(
-    session: Session, objects: Objects, role: RoleKeys, permit: Permit
+    session: Session, objects: Objects, role: RoleKeys, permit: Permit, release: Release
 ) -> Imported | None:
     """The pseudonyms that the project has from before, when its permit names them."""
     named = permit.imported_pseudonyms
     if named is None:
         return None
-    declared, delivery, payload, links = _linked(
-        session, objects, role, permit, named.dataset, named.period
-    )
-    return imports.read(permit, declared, delivery, payload, links)
+    declared, counted = _counted(session, objects, role, permit, release, named.dataset)
+    made_of = "+".join(one["delivery"] for one in counted.told)
+    return imports.read(permit, declared, made_of, counted.payload, counted.links)
 
 
-def _linked(
-    session: Session, objects: Objects, role: RoleKeys, permit: Permit, name: str, period: str
-) -> tuple[Declaration, str, pa.Table, pa.Table]:
-    """A dataset's declaration, its delivery for a period, and that one's payload and links."""
-    delivery = accepted_delivery(session, name, period)
+def _counted(
+    session: Session, objects: Objects, role: RoleKeys, permit: Permit, release: Release, name: str
+) -> tuple[Declaration, Counted]:
+    """A dataset's declaration, and the rows that count of the deliveries a release is made of."""
     declared = Declaration.from_mapping(found(session.get(Dataset, name)).declaration)
-    admission: Admission = found(
-        session.scalar(
-            select(Admission).where(
-                Admission.scope == permit.scope, Admission.delivery == delivery.id
-            )
-        )
-    )
-    payload = open_object(
-        session, objects, role, found(delivery.payload), f"payload|{delivery.id}|1"
-    )
-    links = open_object(
-        session, objects, role, admission.links, f"links|{permit.scope}|{delivery.id}"
-    )
-    return declared, delivery.id, payload, links
+    deliveries = standing.named(session, release, name)
+    return declared, standing.opened(session, objects, role, permit.scope, deliveries)
 
 
 def _displayed(session: Session, objects: Objects, role: RoleKeys, release: Release) -> Displayed:
@@ -365,6 +343,7 @@ def _packed(
         tables=tables,
         variables=shape.variables(opened.sources, opened.permit, request["universe"]),
         report=report,
+        deliveries=opened.deliveries,
         formats=request["formats"],
         language=request["language"],
     )

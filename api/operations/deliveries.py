@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from api import jobs
 from api.objects import Objects
-from api.operations import ABSENT_THING, Work, found
+from api.operations import ABSENT_THING, Work, found, standing
 from api.problems import Problem
 from api.store import Dataset, Delivery, new_id
 from linkage import datasets
@@ -70,24 +70,23 @@ def dataset(work: Work, identifier: str) -> Dataset:
 
 
 def create_upload(
-    work: Work, dataset_id: str, period: str, sha256: str, length: int, longest: int
+    work: Work, dataset_id: str, period: str, mode: str, sha256: str, length: int, longest: int
 ) -> Delivery:
     """Open a delivery that ciphertext can be sent to, piece by piece."""
-    entry = work.session.get(Dataset, dataset_id)
-    work.demand("upload.create", Thing(organisation=entry.organisation) if entry else ABSENT_THING)
+    row = work.session.get(Dataset, dataset_id)
+    work.demand("upload.create", Thing(organisation=row.organisation) if row else ABSENT_THING)
+    entry: Dataset = found(row)
     _refuse_unfit(period, sha256, length, longest)
-    standing = _standing(work.session, dataset_id, period)
-    if standing is not None:
-        raise Problem(
-            "already-delivered",
-            f"Delivery {standing.id} of this dataset for {period} is {standing.state}.",
-            "Nothing has to be sent again; `schakel delivery show` tells how it stands.",
-        )
+    _refuse_mode(entry, mode)
+    problem = standing.unfit(work.session, dataset_id, period, mode)
+    if problem is not None:
+        raise problem
     delivery = Delivery(
         id=new_id("delivery"),
         dataset=dataset_id,
-        organisation=entry.organisation if entry else "",
+        organisation=entry.organisation,
         period=period,
+        mode=mode,
         state="uploading",
         person=work.actor.person,
         declared_sha256=sha256,
@@ -99,7 +98,12 @@ def create_upload(
     work.session.add(delivery)
     work.session.flush()
     work.note(
-        "upload.opened", delivery=delivery.id, dataset=dataset_id, period=period, bytes=length
+        "upload.opened",
+        delivery=delivery.id,
+        dataset=dataset_id,
+        period=period,
+        mode=mode,
+        bytes=length,
     )
     return delivery
 
@@ -145,15 +149,19 @@ def _refuse_unfit(period: str, sha256: str, length: int, longest: int) -> None:
         )
 
 
-def _standing(session: Session, dataset_id: str, period: str) -> Delivery | None:
-    """The delivery of a dataset and period that came in whole and wasn't rejected."""
-    return session.scalar(
-        select(Delivery).where(
-            Delivery.dataset == dataset_id,
-            Delivery.period == period,
-            Delivery.state.in_(("received", "checking", "accepted")),
+def _refuse_mode(dataset: Dataset, mode: str) -> None:
+    if mode not in standing.MODES:
+        raise Problem(
+            "bad-request",
+            "There is no such mode of delivering.",
+            f"A mode is one of {', '.join(standing.MODES)}.",
         )
-    )
+    if mode == "correct" and dataset.declaration["kind"] == "conversion":
+        raise Problem(
+            "bad-request",
+            "A conversion list names no units, so there is nothing to correct one by one.",
+            "Append to it, or replace it.",
+        )
 
 
 def upload(work: Work, identifier: str, action: str = "upload.read") -> Delivery:
@@ -239,20 +247,22 @@ def finish_upload(work: Work, identifier: str, sha256: str) -> Delivery:
     delivery = upload(work, identifier)
     if delivery.state != "uploading":
         return delivery  # another request was quicker
-    reason = None
     if sha256 != delivery.declared_sha256:
-        reason = "ciphertext-mismatch"
-    elif _standing(work.session, delivery.dataset, delivery.period) is not None:
-        reason = "already-delivered"  # two uploads were open, and the other one was first
-    if reason is not None:
-        rejected(work, delivery, reason)
+        rejected(work, delivery, "ciphertext-mismatch")
         return delivery
+    problem = standing.unfit(work.session, delivery.dataset, delivery.period, delivery.mode)
+    if problem is not None:  # two uploads were open, or what stood was withdrawn meanwhile
+        rejected(work, delivery, problem.type)
+        return delivery
+    standing.receive(work.session, delivery)
     delivery.state = "received"
     entry = work.note(
         "upload.received",
         delivery=delivery.id,
         dataset=delivery.dataset,
         period=delivery.period,
+        mode=delivery.mode,
+        generation=delivery.generation,
         sha256=sha256,
         bytes=delivery.length,
     )
@@ -264,6 +274,8 @@ def finish_upload(work: Work, identifier: str, sha256: str) -> Delivery:
             "delivery": delivery.id,
             "dataset": delivery.dataset,
             "period": delivery.period,
+            "mode": delivery.mode,
+            "generation": delivery.generation,
             "sha256": sha256,
             "bytes": delivery.length,
             "received_at": work.now.isoformat(timespec="seconds"),

@@ -98,6 +98,7 @@ def package(
         scenario=asked.scenario,
         suppression=_suppression(asked, shown, tables[UNITS]),
         findings={},
+        deliveries={},
     )
     report |= shape.figures(sources, asked, universe, shown, rows)
     return packages.package(
@@ -107,6 +108,7 @@ def package(
         title=dict.fromkeys(coarsening.LANGUAGES, asked.title),
         tables=tables,
         variables=shape.variables(sources, asked, universe),
+        deliveries={},
         report=report,
         language=language,
         dummy=True,

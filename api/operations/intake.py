@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from api import checking
 from api.objects import Objects, Writing
-from api.operations import Progress, Stored, Work, found
+from api.operations import Progress, Stored, Work, found, standing
 from api.operations.deliveries import rejected
 from api.operations.shuffling import Shuffle
 from api.problems import Problem
@@ -197,6 +197,8 @@ def record_intake(work: Work, identifier: str, taken: TakenIn) -> Delivery:
         period=delivery.period,
         rows=taken.rows,
     )
+    if delivery.state == "accepted":
+        standing.accept(work, delivery)
     return delivery
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from api.objects import Objects
-from api.operations import Progress, Stored, Work, found
+from api.operations import Progress, Stored, Work, found, standing
 from api.operations.sealed import open_object
 from api.problems import Problem
 from api.store import Admission, Dataset, Delivery, reading
@@ -36,6 +36,8 @@ class Admitted:
     objects: dict[str, Stored]
     quality: dict[str, Any]
     review: int
+    conversions: list[str]
+    """The conversion lists that were used."""
 
 
 def identifiers_of(
@@ -73,20 +75,25 @@ def _segments(session: Session, objects: Objects, role: RoleKeys, scope: str) ->
             delivery=delivery.id,
             dataset=delivery.dataset,
             period=delivery.period,
+            whole=delivery.mode in standing.WHOLE,
         )
 
 
-def _conversions(session: Session, objects: Objects, role: RoleKeys) -> pa.Table | None:
-    """Every supplied bis-to-national pair, from accepted deliveries of conversion lists."""
-    tables = []
-    for delivery in session.scalars(select(Delivery).where(Delivery.state == "accepted")):
+def conversions(session: Session, objects: Objects, role: RoleKeys) -> dict[str, pa.Table]:
+    """The bis-to-national pairs of every conversion list that stands, by delivery."""
+    tables = {}
+    for delivery in session.scalars(
+        select(Delivery)
+        .where(Delivery.state == "accepted")
+        .order_by(Delivery.dataset, Delivery.period, Delivery.generation)
+    ):
         declared = Declaration.from_mapping(
             found(session.get(Dataset, delivery.dataset)).declaration
         )
         if declared.kind == "conversion":
             identifiers = identifiers_of(session, objects, role, delivery)
-            tables.append(extracts.conversions(identifiers, declared))
-    return pa.concat_tables(tables) if tables else None
+            tables[delivery.id] = extracts.conversions(identifiers, declared)
+    return tables
 
 
 def admit(
@@ -113,18 +120,18 @@ def admit(
                 "The permit doesn't name this dataset for its period.",
                 "Ask for it in an extension of the project's permit.",
             )
-        standing = admissions(session, permit.scope)
-        if any(admission.delivery == delivery_id for admission in standing):
+        before = admissions(session, permit.scope)
+        if any(admission.delivery == delivery_id for admission in before):
             return None
+        standing.refuse_withdrawn(delivery)
         progress("read the spine", 0.0)
         known = spine(session, objects, role, permit.scope)
         declared = Declaration.from_mapping(
             found(session.get(Dataset, delivery.dataset)).declaration
         )
         identifiers = identifiers_of(session, objects, role, delivery)
-        conversions = (
-            _conversions(session, objects, role) if "conversion" in permit.linkage_keys else None
-        )
+        wanted = "conversion" in permit.linkage_keys
+        lists = conversions(session, objects, role) if wanted else {}
         sealed = vault.scope_keys(connection, permit.scope, now=now)
         sealer = vault.sealer(connection)
     coming = linking.Delivery(
@@ -132,18 +139,19 @@ def admit(
         dataset=delivery.dataset,
         period=delivery.period,
         records=linking.reference_records(identifiers, declared),
+        whole=delivery.mode in standing.WHOLE,
     )
     result = linking.link(
         coming,
         known,
         linking.Plan.default().restricted(permit.linkage_keys),
-        conversions=conversions,
+        conversions=pa.concat_tables(lists.values()) if lists else None,
         progress=progress,
     )
     progress("seal", 0.0)
-    ids = _group_subjects(coming, result, role.open(sealed.subject_id))
+    ids = _group_subjects(coming, found(delivery.generation), result, role.open(sealed.subject_id))
     segment = known.admit(coming, result, ids)
-    position = len(standing) + 1
+    position = len(before) + 1
     links = result.links.append_column("subject", pc.take(ids, result.links["group"])).drop_columns(
         ["group"]
     )
@@ -166,15 +174,24 @@ def admit(
         stored,
         result.quality,
         result.review.num_rows,
+        list(lists),
     )
 
 
-def _group_subjects(coming: linking.Delivery, result: linking.LinkResult, key: Any) -> pa.Array:
+def _group_subjects(
+    coming: linking.Delivery, generation: int, result: linking.LinkResult, key: Any
+) -> pa.Array:
     """One subject id for each group: the one it had, or a new one from where it was first seen."""
     groups = result.groups.sort_by("group")
     fresh = subject_ids(
         key,
-        Origins(coming.dataset, coming.period, groups["first_record"], groups["first_reference"]),
+        Origins(
+            coming.dataset,
+            coming.period,
+            generation,
+            groups["first_record"],
+            groups["first_reference"],
+        ),
     )
     return pc.coalesce(groups["subject"].combine_chunks(), fresh)
 
@@ -202,4 +219,5 @@ def record_admission(work: Work, admitted: Admitted) -> None:
         permit=admitted.permit,
         spine_version=admitted.position,
         review=admitted.review,
+        conversions=admitted.conversions,
     )

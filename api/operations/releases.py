@@ -5,8 +5,8 @@ from typing import Any
 from sqlalchemy import select
 
 from api import jobs
-from api.operations import ABSENT_THING, Stored, Work, found, projects
-from api.operations.building import Built, accepted_delivery, received
+from api.operations import ABSENT_THING, Stored, Work, found, projects, standing
+from api.operations.building import Built, received
 from api.operations.projects import keep_reason, reasons, sealed_permit, signed_by_actor
 from api.operations.sealed import sealed_object
 from api.problems import Problem
@@ -37,16 +37,22 @@ def request(work: Work, asked: dict[str, Any]) -> Release:
     work.demand("release.build")
     permit = work.vault.permit(work.session.connection(), asked["permit"], "release", now=work.now)
     wanted = _wanted(permit, asked)
-    deliveries = [accepted_delivery(work.session, name, asked["period"]) for name in wanted]
+    deliveries = {name: standing.counting(work.session, name, asked["period"]) for name in wanted}
     imported = permit.imported_pseudonyms
     if imported is not None:
-        deliveries.append(accepted_delivery(work.session, imported.dataset, imported.period))
+        rows = standing.counting(work.session, imported.dataset, imported.period)
+        deliveries[imported.dataset] = rows
     release = Release(
         id=new_id("release"),
         project=permit.project,
         permit=permit.id,
         state="building",
-        request={**asked, "datasets": wanted, "universe": _universe(permit, asked, wanted)},
+        request={
+            **asked,
+            "datasets": wanted,
+            "universe": _universe(permit, asked, wanted),
+            "deliveries": {name: [row.id for row in rows] for name, rows in deliveries.items()},
+        },
         builder=work.actor.person,
         created_at=work.now,
     )
@@ -59,7 +65,7 @@ def request(work: Work, asked: dict[str, Any]) -> Release:
         project=permit.project,
         period=asked["period"],
     )
-    _enqueue(work, permit, release, deliveries)
+    _enqueue(work, permit, release, [row for rows in deliveries.values() for row in rows])
     return release
 
 
@@ -335,6 +341,11 @@ def describe(work: Work, row: Release) -> dict[str, Any]:
         "share": working.share if working and row.state == "building" else 0.0,
         "builder": row.builder,
         "request": row.request,
+        "deliveries": [
+            {"delivery": one.id, "dataset": name, "mode": one.mode, "state": one.state}
+            for name, chosen in row.request["deliveries"].items()
+            for one in (work.session.get_one(Delivery, identifier) for identifier in chosen)
+        ],
         "manifest_sha256": row.manifest_sha256,
         "summary": report.get("summary"),
         "report": report,

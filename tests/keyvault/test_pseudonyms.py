@@ -73,7 +73,9 @@ def test_subject_ids_are_the_librarys_cmac(
 
 
 @given(st.lists(ORIGIN, min_size=1, max_size=30, unique=True))
-def test_different_origins_never_share_a_subject(origins: list[tuple[str, str, int, int, str]]) -> None:
+def test_different_origins_never_share_a_subject(
+    origins: list[tuple[str, str, int, int, str]],
+) -> None:
     found = subject_ids(SCOPE, columns(origins)).to_pylist()
     assert len(set(found)) == len(origins)
     messages = {plain.subject_message(*origin) for origin in origins}

@@ -43,10 +43,7 @@ def test_subject_ids() -> None:
     """S15: the same first sighting gives the same subject for ever."""
     vectors = load("subject_id")
     cases = vectors["cases"]
-    columns = {
-        name: pa.array([case[name] for case in cases])
-        for name in Origins._fields
-    }
+    columns = {name: pa.array([case[name] for case in cases]) for name in Origins._fields}
     key = FileKey(bytes.fromhex(vectors["key"]), "subject-id", "neet")
     found = subject_ids(key, Origins(**columns))
     assert [value.hex() for value in found.to_pylist()] == [case["subject_id"] for case in cases]

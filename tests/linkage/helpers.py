@@ -30,6 +30,7 @@ def delivery(
     dataset: str = "benefit",
     period: str = "2024",
     unit: bool = True,
+    whole: bool = True,
 ) -> Delivery:
     """A delivery with a row per item: a record of `self`, or a tuple of records with a `reference`.
 
@@ -43,7 +44,7 @@ def delivery(
             distinct = unit and line["reference"] == "self"
             lines.append({**line, "row_key": key, "record": record, "distinct": distinct})
     table = pa.Table.from_pylist(lines, schema=RECORDS)
-    return Delivery(f"{dataset}-{period}", dataset, period, table)
+    return Delivery(f"{dataset}-{period}", dataset, period, table, whole)
 
 
 def subject_ids(coming: Delivery, result: LinkResult) -> Any:

@@ -65,12 +65,16 @@ def tables() -> dict[str, pa.Table]:
     }
 
 
+DELIVERIES = {"work": [{"delivery": "delivery-1", "mode": "new", "rows": 3, "rows_set_aside": 0}]}
+
+
 def report(findings: dict[str, list[Finding]] | None = None) -> dict[str, Any]:
     return releases.report(
         unit_type="person",
         scenario=SCENARIO,
         suppression=MADE,
         findings=findings or {name: scan(table) for name, table in tables().items()},
+        deliveries=DELIVERIES,
     )
 
 
@@ -83,6 +87,7 @@ def package(**changes: Any) -> dict[str, bytes]:
         "tables": tables(),
         "variables": variables(),
         "report": report(),
+        "deliveries": DELIVERIES,
     }
     return releases.package(**{**parts, **changes})
 

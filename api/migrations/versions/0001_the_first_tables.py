@@ -166,7 +166,10 @@ def upgrade() -> None:
         sa.Column("dataset", sa.String(length=63), nullable=False),
         sa.Column("organisation", sa.String(length=63), nullable=False),
         sa.Column("period", sa.String(length=10), nullable=False),
+        sa.Column("mode", sa.String(length=8), nullable=False),
+        sa.Column("generation", sa.Integer(), nullable=True),
         sa.Column("state", sa.String(length=12), nullable=False),
+        sa.Column("superseded_by", sa.String(length=40), nullable=True),
         sa.Column("person", sa.String(length=63), nullable=False),
         sa.Column("declared_sha256", sa.String(length=64), nullable=False),
         sa.Column("length", sa.Integer(), nullable=False),
@@ -196,10 +199,8 @@ def upgrade() -> None:
             ["stored_object.name"],
         ),
         sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("dataset", "period", "generation"),
     )
-    with op.batch_alter_table("delivery", schema=None) as batch_op:
-        batch_op.create_index("delivery_of_dataset", ["dataset", "period"], unique=False)
-
     op.create_table(
         "envelope",
         sa.Column("release", sa.String(length=40), nullable=False),
@@ -352,9 +353,6 @@ def downgrade() -> None:
     op.drop_table("ledger_entry")
     op.drop_table("admission")
     op.drop_table("envelope")
-    with op.batch_alter_table("delivery", schema=None) as batch_op:
-        batch_op.drop_index("delivery_of_dataset")
-
     op.drop_table("delivery")
     with op.batch_alter_table("release", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_release_project"))
