@@ -199,7 +199,8 @@ def test_an_upload_that_stands_still_is_given_up(tmp_path: Path) -> None:
             names[identifier], digest = service.objects.put(b"age-encryption.org/v1", "intake")
             session.add(
                 Delivery(
-                    id=identifier, dataset="d", organisation="a", period="2024", state="uploading",
+                    id=identifier, dataset="d", organisation="a", period="2024", mode="new",
+                    state="uploading",
                     person="holder-1", declared_sha256=digest, length=100, offset=21,
                     upload=names[identifier], created_at=now - timedelta(days=20),
                     moved_at=now - timedelta(days=days),
