@@ -7,10 +7,18 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from api import auth, jobs, schemas, store
-from api.operations import administration, deliveries, dummies, projects, releases
+from api.operations import (
+    Work,
+    administration,
+    consents,
+    deliveries,
+    dummies,
+    projects,
+    releases,
+)
 from api.problems import Problem
 from api.service import Service
-from api.store import Delivery
+from api.store import Application, Delivery
 from policies.access import Actor
 from policies.coarsening import Language
 
@@ -169,31 +177,46 @@ def list_deliveries(service: OfService, actor: By) -> list[dict[str, Any]]:
 def show_delivery(delivery: str, service: OfService, actor: By) -> dict[str, Any]:
     """State, receipt and fault report (by row, variable and reason, never a value)."""
     with service.look(actor) as work:
-        return _delivery(deliveries.delivery(work, delivery))
+        row = deliveries.delivery(work, delivery)
+        return {**_delivery(row), "reasons": projects.reasons(work, delivery)}
+
+
+@router.post("/deliveries/{delivery}/withdraw", tags=["deliveries"], summary="Withdraw a delivery")
+def withdraw_delivery(
+    delivery: str, body: schemas.Reason, service: OfService, actor: By
+) -> dict[str, Any]:
+    """Nothing that isn't cleared yet uses it from now on."""
+    with service.work(actor) as work:
+        row = deliveries.withdraw(work, delivery, body.reason)
+        return {**_delivery(row), "reasons": projects.reasons(work, delivery)}
 
 
 # -- applications and permits ----------------------------------------------------------------------
+
+
+def _application(work: Work, row: Application) -> dict[str, Any]:
+    return {**projects.describe(row), "consents": consents.told(work, row)}
 
 
 @router.post("/applications", status_code=201, tags=["applications"], summary="Draft a request")
 def draft(body: dict[str, Any], service: OfService, actor: By) -> dict[str, Any]:
     """The application's document as JSON."""
     with service.work(actor) as work:
-        return projects.describe(projects.draft(work, body))
+        return _application(work, projects.draft(work, body))
 
 
 @router.get("/applications", tags=["applications"], summary="Requests")
 def list_applications(service: OfService, actor: By) -> list[dict[str, Any]]:
     """One's own; those who judge see all."""
     with service.look(actor) as work:
-        return [projects.describe(row) for row in projects.applications_of(work)]
+        return [_application(work, row) for row in projects.applications_of(work)]
 
 
 @router.get("/applications/{application}", tags=["applications"], summary="One request")
 def show_application(application: str, service: OfService, actor: By) -> dict[str, Any]:
     """Its text, state, advice and decision."""
     with service.look(actor) as work:
-        return projects.describe(projects.application(work, application))
+        return _application(work, projects.application(work, application))
 
 
 @router.get(
@@ -223,35 +246,61 @@ def dummy(
 def edit(application: str, body: dict[str, Any], service: OfService, actor: By) -> dict[str, Any]:
     """Only while it is a draft."""
     with service.work(actor) as work:
-        return projects.describe(projects.edit(work, application, body))
+        return _application(work, projects.edit(work, application, body))
 
 
 @router.post("/applications/{application}/submit", tags=["applications"], summary="Hand it in")
 def submit(application: str, service: OfService, actor: By) -> dict[str, Any]:
     """Checked against catalogue and minimum coarsening first."""
     with service.work(actor) as work:
-        return projects.describe(projects.submit(work, application))
+        return _application(work, projects.submit(work, application))
 
 
 @router.post("/applications/{application}/withdraw", tags=["applications"], summary="Withdraw it")
 def withdraw(application: str, service: OfService, actor: By) -> dict[str, Any]:
     """Before it has been decided."""
     with service.work(actor) as work:
-        return projects.describe(projects.withdraw(work, application))
+        return _application(work, projects.withdraw(work, application))
 
 
 @router.post("/applications/{application}/advice", tags=["applications"], summary="Advise")
 def advise(application: str, body: schemas.Signed, service: OfService, actor: By) -> dict[str, Any]:
     """The data protection officer's signed advice."""
     with service.work(actor) as work:
-        return projects.describe(projects.advise(work, application, body.document, body.signature))
+        return _application(work, projects.advise(work, application, body.document, body.signature))
 
 
 @router.post("/applications/{application}/decision", tags=["applications"], summary="Decide")
 def decide(application: str, body: schemas.Signed, service: OfService, actor: By) -> dict[str, Any]:
     """The director's signed decision; an approval seals the permit."""
     with service.work(actor) as work:
-        return projects.describe(projects.decide(work, application, body.document, body.signature))
+        return _application(work, projects.decide(work, application, body.document, body.signature))
+
+
+@router.get("/consents", tags=["applications"], summary="What holders are asked to consent to")
+def list_consents(service: OfService, actor: By) -> list[dict[str, Any]]:
+    """A holder sees what is asked of its own datasets, staff see all."""
+    with service.look(actor) as work:
+        return consents.cases(work)
+
+
+CONSENT = "/applications/{application}/consents/{dataset}"
+
+
+@router.get(CONSENT, tags=["applications"], summary="What a holder is asked to consent to")
+def show_consent(application: str, dataset: str, service: OfService, actor: By) -> dict[str, Any]:
+    """The terms about its own dataset, the recipients' organisations, and what was decided."""
+    with service.look(actor) as work:
+        return consents.case(work, application, dataset)
+
+
+@router.post(CONSENT, tags=["applications"], summary="Give, withhold or withdraw consent")
+def decide_consent(
+    application: str, dataset: str, body: schemas.Signed, service: OfService, actor: By
+) -> dict[str, Any]:
+    """Signed by a person of the dataset's holder; a later decision takes an earlier one's place."""
+    with service.work(actor) as work:
+        return consents.decide(work, application, dataset, body.document, body.signature)
 
 
 @router.get("/permits/{permit}", tags=["permits"], summary="A permit as it was sealed")

@@ -137,6 +137,18 @@ class Application(Base):
     created_at: Mapped[datetime]
 
 
+class Consent(Base):
+    """A holder's decision on the use of a dataset in one application; the last one counts."""
+
+    __tablename__ = "consent"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    application: Mapped[str] = mapped_column(ForeignKey("application.id"), index=True)
+    dataset: Mapped[str] = mapped_column(ForeignKey("dataset.id"))
+    document: Mapped[dict[str, Any]]
+    signature: Mapped[dict[str, Any]]
+    given_at: Mapped[datetime]
+
+
 class Project(Base):
     """A research project: its first applicant's, and nobody else's to take over."""
 

@@ -130,6 +130,14 @@ class FileFormat:
 
 
 @dataclass(frozen=True)
+class Conditions:
+    """On what terms a dataset may be used; `consent`: its holder decides on each project."""
+
+    consent: bool = False
+    text: Titles | None = None
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A catalogue entry of one holder; `conversion` is (bis variable, national variable), and
     `project` the one project that a dataset of kind pseudonyms is for."""
@@ -145,6 +153,7 @@ class Dataset:
     missing: tuple[str, ...] = ("",)
     conversion: tuple[str, str] | None = None
     project: str | None = None
+    conditions: Conditions = field(default_factory=Conditions)
 
     @classmethod
     def from_mapping(cls, doc: object) -> "Dataset":
@@ -168,6 +177,7 @@ class Dataset:
             missing=_missing(top.get("missing"), where),
             conversion=_conversion(top.get("conversion"), where),
             project=_slug(top, "project", where) if "project" in top else None,
+            conditions=_conditions(top.get("conditions"), where),
         )
         _check_variables(dataset, where)
         _check_references(dataset, where)
@@ -198,6 +208,10 @@ class Dataset:
             doc["conversion"] = dict(zip(("from", "to"), self.conversion, strict=True))
         if self.project:
             doc["project"] = self.project
+        if self.conditions != Conditions():
+            doc["conditions"] = {"consent": self.conditions.consent}
+            if self.conditions.text is not None:
+                doc["conditions"]["text"] = dict(self.conditions.text)
         return doc
 
     def variable(self, name: str) -> Variable:
@@ -250,6 +264,7 @@ _DATASET_KEYS = (
     "references",
     "conversion",
     "project",
+    "conditions",
 )
 
 
@@ -316,11 +331,13 @@ def _choice(
 
 
 def _titles(value: object, where: str, default: str) -> Titles:
-    if value is None:
-        return {"en": default}
-    titles = _mapping(value, f"{where}: `title`")
-    _only(titles, LANGUAGES, f"{where}: `title`")
-    return {language: _string(titles, language, f"{where}: `title`") for language in titles}
+    return {"en": default} if value is None else _texts(value, f"{where}: `title`")
+
+
+def _texts(value: object, where: str) -> Titles:
+    texts = _mapping(value, where)
+    _only(texts, LANGUAGES, where)
+    return {language: _string(texts, language, where) for language in texts}
 
 
 def _read_list(
@@ -452,6 +469,19 @@ def _conversion(value: object, where: str) -> tuple[str, str] | None:
     doc = _mapping(value, where)
     _only(doc, ("from", "to"), where)
     return (_string(doc, "from", where), _string(doc, "to", where))
+
+
+def _conditions(value: object, where: str) -> Conditions:
+    if value is None:
+        return Conditions()
+    where = f"{where}: `conditions`"
+    doc = _mapping(value, where)
+    _only(doc, ("consent", "text"), where)
+    consent = doc.get("consent", False)
+    if not isinstance(consent, bool):
+        raise DatasetFault(f"{where}: `consent` must be true or false.")
+    text = _texts(doc["text"], f"{where}: `text`") if "text" in doc else None
+    return Conditions(consent, text)
 
 
 def _check_variables(dataset: Dataset, where: str) -> None:

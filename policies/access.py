@@ -92,6 +92,12 @@ ACTIONS: Mapping[str, Rule] = {
     ),
     "upload.read": _rule("holder", "organisation"),
     "delivery.read": _rule("holder statistician auditor", "organisation-or-staff"),
+    "delivery.withdraw": _rule(
+        "holder",
+        "organisation",
+        "accepted superseded",
+        "An accepted delivery is withdrawn by its own holder.",
+    ),
     "application.create": _rule("researcher"),
     "application.read": _rule("researcher dpo director statistician auditor", "member-or-staff"),
     "application.dummy": _rule(
@@ -105,6 +111,18 @@ ACTIONS: Mapping[str, Rule] = {
     "application.withdraw": _rule("researcher", "member", "draft submitted advised"),
     "application.advise": _rule("dpo", states="submitted"),
     "application.decide": _rule("director", states="advised"),
+    "consent.read": _rule(
+        "holder statistician dpo director auditor",
+        "organisation-or-staff",
+        "submitted advised approved refused withdrawn",
+        "A request is seen by holders once it has been handed in.",
+    ),
+    "consent.decide": _rule(
+        "holder",
+        "organisation",
+        "submitted advised approved",
+        "The dataset's own holder decides, on a request that has been handed in and still stands.",
+    ),
     "permit.read": _rule("researcher dpo director statistician auditor", "member-or-staff"),
     "permit.suspend": _rule("dpo director administrator", states="in_force"),
     "permit.resume": _rule("director", states="suspended"),

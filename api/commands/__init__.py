@@ -45,6 +45,7 @@ person_app = group("person", "People: enrolments, signed by two administrators."
 organisation_app = group("organisation", "Organisations.")
 dataset_app = group("dataset", "Datasets: what holders can deliver.")
 delivery_app = group("delivery", "Deliveries and their fault reports.")
+consent_app = group("consent", "A holder's consent to the use of its datasets.")
 application_app = group("application", "Requests of researchers.")
 permit_app = group("permit", "Permits.")
 release_app = group("release", "Releases: build, clear, list.")

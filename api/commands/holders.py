@@ -3,24 +3,31 @@
 import json
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
 
 from api.commands import (
     BadInput,
+    Yes,
     app,
+    confirm,
     connected,
+    consent_app,
     dataset_app,
     delivery_app,
     document_in,
     existing,
+    now,
     own_profile,
     the_screen,
 )
 from api.problems import PROBLEMS
 from api.show import REFUSED
+
+if TYPE_CHECKING:
+    from api.client import Client
 
 
 @dataset_app.command("add")
@@ -147,7 +154,8 @@ def upload(
         receipt = delivery.get("receipt")
         if receipt is not None:
             # one for each delivery: a receipt is a proof, and no later one may take its place
-            kept = extract.with_name(f"{extract.name}.{dataset}.{period}.receipt.json")
+            place = [dataset, period, *([str(receipt["generation"])] if mode != Mode.new else [])]
+            kept = extract.with_name(f"{extract.name}.{'.'.join(place)}.receipt.json")
             kept.write_text(json.dumps(receipt, indent=2) + "\n", encoding="utf-8")
             client.profile = own_profile()  # others may have learned more during a long upload
             client.remember(receipt["checkpoint"])
@@ -186,3 +194,101 @@ def delivery_show(delivery: str) -> None:
     with connected() as client:
         row = client.get(f"/deliveries/{delivery}")
     the_screen().answer(row)
+
+
+@delivery_app.command("withdraw")
+def delivery_withdraw(delivery: str, reason: Annotated[str, typer.Option(help="Why.")]) -> None:
+    """Take an accepted delivery back: no release that isn't cleared yet uses it."""
+    with connected() as client:
+        row = client.post(f"/deliveries/{delivery}/withdraw", {"reason": reason})
+    the_screen().answer(row, text=f"Delivery {delivery} is {row['state']}.")
+
+
+@consent_app.command("list")
+def consent_list() -> None:
+    """Requests that one's organisation is asked to consent to."""
+    with connected() as client:
+        cases = client.get("/consents")
+    rows = [{**case, **{name: case["terms"][name] for name in _ABOUT}} for case in cases]
+    the_screen().table(rows, ["application", "dataset", "holder", *_ABOUT, "state"])
+
+
+_ABOUT = ("project", "title")
+
+
+@consent_app.command("show")
+def consent_show(
+    application: str, dataset: Annotated[str, typer.Option(help="The dataset's id.")]
+) -> None:
+    """What is asked of a dataset, and what was decided."""
+    with connected() as client:
+        case = client.get(f"/applications/{application}/consents/{dataset}")
+    the_screen().answer(case, text=yaml.safe_dump(case, sort_keys=False, allow_unicode=True))
+
+
+@consent_app.command("give")
+def consent_give(
+    application: str,
+    dataset: Annotated[str, typer.Option(help="The dataset's id.")],
+    yes: Yes = False,
+) -> None:
+    """Consent to what an application asks of a dataset, having read it."""
+    with connected() as client:
+        _decide(client, application, dataset, {"given": True}, yes=yes)
+
+
+@consent_app.command("withhold")
+def consent_withhold(
+    application: str,
+    dataset: Annotated[str, typer.Option(help="The dataset's id.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+    yes: Yes = False,
+) -> None:
+    """Withhold consent, or withdraw what was given: nothing is built or downloaded from then on."""
+    with connected() as client:
+        _decide(client, application, dataset, {"given": False, "reason": reason}, yes=yes)
+
+
+def _decide(
+    client: "Client", application: str, dataset: str, decision: dict[str, Any], *, yes: bool
+) -> None:
+    """Show the terms, and sign a decision on the very ones that were shown."""
+    from policies import permits
+
+    profile, path = own_profile(), f"/applications/{application}/consents/{dataset}"
+    case = client.get(path)
+    terms = case["terms"]
+    document = {
+        "type": "consent",
+        "version": 1,
+        "application": application,
+        "application_sha256": terms["application_sha256"],
+        "terms_sha256": permits.sha256(terms),
+        "dataset": dataset,
+        "project": terms["project"],
+        **decision,
+        "by": profile.person,
+        "at": now(),
+    }
+    told = {
+        "you sign": f"consent is {'given' if decision['given'] else 'withheld'}",
+        "reason": decision.get("reason"),
+        **{name: value for name, value in terms.items() if name != "dataset"},
+        "dataset": f"{dataset} {', '.join(terms['dataset'].get('periods', []))}".strip(),
+        **{f"variable {name}": rule for name, rule in _rules(terms["dataset"]).items()},
+        "conditions": (case["conditions"].get("text") or {}).values(),
+    }
+    confirm(told, f"SHA-256 of these terms: {document['terms_sha256']}", yes=yes)
+    answer = client.post(path, {"document": document, "signature": profile.sign(document)})
+    the_screen().answer(
+        answer,
+        text=f"Consent to the use of {dataset} in application {application} is {answer['state']}.",
+    )
+
+
+def _rules(entry: dict[str, Any]) -> dict[str, str]:
+    """How each variable would leave."""
+    return {
+        variable["name"]: f"as {variable['as']}: {json.dumps(variable['rule'])}"
+        for variable in entry["variables"]
+    }

@@ -165,6 +165,10 @@ def _told(row: dict[str, Any]) -> dict[str, Any]:
         "suppressed at most": asked.thresholds.suppression,
         "recipients": [one.person for one in asked.recipients],
         "valid": f"{asked.valid_from} to {asked.valid_until}",
+        "consent of holders": [
+            f"{one['dataset']} ({one['holder']}): {one['state']}" for one in row["consents"]
+        ]
+        or None,
     }
 
 

@@ -21,7 +21,16 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from api.objects import Objects
-from api.operations import Progress, Stored, assembly, found, imports, shape, standing
+from api.operations import (
+    Progress,
+    Stored,
+    assembly,
+    consents,
+    found,
+    imports,
+    shape,
+    standing,
+)
 from api.operations.assembly import Rows, Source
 from api.operations.imports import Imported
 from api.operations.sealed import open_object, sealed_object
@@ -138,6 +147,7 @@ def _open(
         if release.state != "building":
             return None
         permit = vault.permit(session.connection(), release.permit, "release", now=now)
+        consents.demand(session, vault, permit, release.request["deliveries"])
         application: Application = found(session.get(Application, permit.application))
         earlier = received(session, permit.project)
         imported = _imported(session, objects, role, permit, release)

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from api import jobs
 from api.objects import Objects
 from api.operations import ABSENT_THING, Work, found, standing
+from api.operations.projects import keep_reason
 from api.problems import Problem
 from api.store import Dataset, Delivery, new_id
 from linkage import datasets
@@ -300,6 +301,18 @@ def _thing(row: Delivery | None) -> Thing:
 def delivery(work: Work, identifier: str) -> Delivery:
     """One delivery with receipt and fault report."""
     return upload(work, identifier, "delivery.read")
+
+
+def withdraw(work: Work, identifier: str, reason: str) -> Delivery:
+    """Take an accepted delivery back: nothing that isn't cleared yet uses it from now on.
+
+    What it superseded stays superseded; a delivery that isn't there any more can be sent anew.
+    """
+    row = upload(work, identifier, "delivery.withdraw")
+    row.state = "withdrawn"
+    work.note("delivery.withdrawn", delivery=row.id, dataset=row.dataset, period=row.period)
+    keep_reason(work, row.id, reason)
+    return row
 
 
 def uploads_under_way(session: Session) -> list[str]:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from api.objects import Objects
-from api.operations import Progress, Stored, Work, found, standing
+from api.operations import Progress, Stored, Work, consents, found, standing
 from api.operations.sealed import open_object
 from api.problems import Problem
 from api.store import Admission, Dataset, Delivery, reading
@@ -23,6 +23,7 @@ from linkage import engine as linking
 from linkage import extracts
 from linkage.datasets import Dataset as Declaration
 from linkage.spine import Segment, Spine
+from policies.permits import Permit
 
 
 @dataclass(frozen=True)
@@ -79,18 +80,26 @@ def _segments(session: Session, objects: Objects, role: RoleKeys, scope: str) ->
         )
 
 
-def conversions(session: Session, objects: Objects, role: RoleKeys) -> dict[str, pa.Table]:
-    """The bis-to-national pairs of every conversion list that stands, by delivery."""
+def conversions(
+    session: Session, vault: Vault, objects: Objects, permit: Permit
+) -> dict[str, pa.Table]:
+    """The bis-to-national pairs of every conversion list that stands, by delivery.
+
+    A list is used by whoever may link by it, and named by no permit; where its holder's consent is
+    asked for and isn't given, the list is left aside.
+    """
+    role = vault.role("linkage")
     tables = {}
     for delivery in session.scalars(
         select(Delivery)
         .where(Delivery.state == "accepted")
         .order_by(Delivery.dataset, Delivery.period, Delivery.generation)
     ):
-        declared = Declaration.from_mapping(
-            found(session.get(Dataset, delivery.dataset)).declaration
-        )
-        if declared.kind == "conversion":
+        dataset: Dataset = found(session.get(Dataset, delivery.dataset))
+        declared = Declaration.from_mapping(dataset.declaration)
+        if declared.kind != "conversion":
+            continue
+        if consents.under(session, vault, permit, dataset) == "given":
             identifiers = identifiers_of(session, objects, role, delivery)
             tables[delivery.id] = extracts.conversions(identifiers, declared)
     return tables
@@ -124,6 +133,7 @@ def admit(
         if any(admission.delivery == delivery_id for admission in before):
             return None
         standing.refuse_withdrawn(delivery)
+        consents.demand(session, vault, permit, [delivery.dataset])
         progress("read the spine", 0.0)
         known = spine(session, objects, role, permit.scope)
         declared = Declaration.from_mapping(
@@ -131,7 +141,7 @@ def admit(
         )
         identifiers = identifiers_of(session, objects, role, delivery)
         wanted = "conversion" in permit.linkage_keys
-        lists = conversions(session, objects, role) if wanted else {}
+        lists = conversions(session, vault, objects, permit) if wanted else {}
         sealed = vault.scope_keys(connection, permit.scope, now=now)
         sealer = vault.sealer(connection)
     coming = linking.Delivery(

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import select
 
 from api import jobs
-from api.operations import ABSENT_THING, Stored, Work, found, projects, standing
+from api.operations import ABSENT_THING, Stored, Work, consents, found, projects, standing
 from api.operations.building import Built, received
 from api.operations.projects import keep_reason, reasons, sealed_permit, signed_by_actor
 from api.operations.sealed import sealed_object
@@ -36,12 +36,14 @@ def request(work: Work, asked: dict[str, Any]) -> Release:
     """Ask for a package under a permit: link what isn't linked yet, then build and test."""
     work.demand("release.build")
     permit = work.vault.permit(work.session.connection(), asked["permit"], "release", now=work.now)
-    wanted = _wanted(permit, asked)
-    deliveries = {name: standing.counting(work.session, name, asked["period"]) for name in wanted}
-    imported = permit.imported_pseudonyms
-    if imported is not None:
-        rows = standing.counting(work.session, imported.dataset, imported.period)
-        deliveries[imported.dataset] = rows
+    wanted, period = _wanted(permit, asked), asked["period"]
+    periods = dict.fromkeys(wanted, period)
+    if permit.imported_pseudonyms is not None:
+        periods[permit.imported_pseudonyms.dataset] = permit.imported_pseudonyms.period
+    consents.demand(work.session, work.vault, permit, periods)
+    deliveries = {
+        name: standing.counting(work.session, name, when) for name, when in periods.items()
+    }
     release = Release(
         id=new_id("release"),
         project=permit.project,
@@ -187,7 +189,10 @@ def clear(
             "What was signed is not the clearance of this package.",
             "Read the release again and sign its clearance (`schakel release clear`).",
         )
-    work.vault.permit(work.session.connection(), release.permit, "release", now=work.now)
+    permit = work.vault.permit(work.session.connection(), release.permit, "release", now=work.now)
+    consents.demand(work.session, work.vault, permit, release.request["deliveries"])
+    for name in release.request["deliveries"]:
+        standing.named(work.session, release, name)  # none of it was withdrawn since
     earlier = [row.id for row in received(work.session, release.project)]
     if earlier != found(release.history)["releases"]:
         raise Problem(
@@ -251,6 +256,7 @@ def download(work: Work, identifier: str) -> StoredObject:
             "The permit doesn't name you as a recipient.",
             "The applicant can apply anew with you among the recipients.",
         )
+    consents.demand(work.session, work.vault, permit, release.request["deliveries"])
     envelope = work.session.get(Envelope, (identifier, work.actor.person))
     if envelope is None:
         failed = release.refusal is not None

@@ -23,6 +23,7 @@ from api.settings import Settings
 from keyvault.checkpoints import Checkpoint, write_checkpoint
 from policies import permits
 from tests.api.house import House
+from tests.api.test_modes import Sender, declaration, people, rows
 from tests.keyvault.conftest import ledger_key
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -552,3 +553,49 @@ def test_a_dummy_can_be_had_at_the_terminal(house: House, cli: Cli, tmp_path: Pa
     )
     assert code == 1
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_holder_corrects_withdraws_and_consents_at_the_terminal(
+    house: House, cli: Cli, tmp_path: Path
+) -> None:
+    """S05, V10: each mode, each receipt kept; terms are read before they are signed."""
+    name, who = "at-the-terminal", ("--profile", "holder-vdab")
+    conditions = {"consent": True, "text": {"en": "For science alone."}}
+    house["holder-vdab"].post("/datasets", {**declaration(name), "conditions": conditions})
+    extract = tmp_path / "extract.csv"
+    to = ("--dataset", name, "--period", "2024")
+    for mode in ("new", "append", "correct", "replace"):
+        extract.write_bytes(rows(people(1, 12)))
+        assert cli(*who, "upload", str(extract), *to, "--mode", mode)[0] == 0
+    assert len(list(tmp_path.glob("extract.csv.*.receipt.json"))) == 4
+    code, _, err = cli(*who, "upload", str(extract), *to)
+    assert code == 1
+    assert "replace" in err
+    listed = [
+        row for row in _json(cli("--json", *who, "delivery", "list")) if row["dataset"] == name
+    ]
+    assert [row["state"] for row in listed] == ["superseded"] * 3 + ["accepted"]
+    document = Sender(house, tmp_path, name).asking(house.application("told-at-the-terminal"))
+    (tmp_path / "application.json").write_text(json.dumps(document))
+    applied = _json(cli("--json", "--profile", "researcher-1", "apply", "application.json"))
+    decide = (applied["id"], "--dataset", name)
+    assert "missing" in cli(*who, "consent", "list")[1]
+    cases = _json(cli("--json", *who, "consent", "list"))
+    assert applied["id"] in [case["application"] for case in cases]
+    assert "round" in cli(*who, "consent", "show", *decide)[1]
+    code, _, err = cli(*who, "consent", "give", *decide)
+    assert code == 2, "without a terminal nobody signs unasked"
+    code, out, err = cli(*who, "consent", "give", *decide, "--yes")
+    assert code == 0, err
+    assert "is given" in out
+    for told in ("university-a", "variable amount", "For science alone.", "consent is given"):
+        assert told in err
+    code, _, err = cli(
+        "--profile", "dpo-1", "sign", "advice", applied["id"], "--text", "Fine.", "--yes"
+    )
+    assert f"{name} (vdab): given" in err
+    code, out, _ = cli(*who, "consent", "withhold", *decide, "--reason", "No more.", "--yes")
+    assert "is withheld" in out
+    code, out, _ = cli(*who, "delivery", "withdraw", listed[-1]["id"], "--reason", "A mistake.")
+    assert "is withdrawn" in out
+    assert cli("--profile", "holder-rsz", "consent", "show", *decide)[0] == 1

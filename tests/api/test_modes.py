@@ -101,7 +101,11 @@ class Sender:
 
     def permit(self, project: str) -> str:
         """A permit for the dataset alone."""
-        document = self.house.application(project)
+        document = self.asking(self.house.application(project))
+        return self.house.story.granted(self.house, "researcher-1", document)
+
+    def asking(self, document: dict[str, Any]) -> dict[str, Any]:
+        """An application for the dataset alone."""
         age = document["datasets"][0]["variables"][0]["rule"]
         document["datasets"] = [
             {
@@ -116,7 +120,7 @@ class Sender:
         ]
         document["universe"] = {"datasets": [self.dataset], "reference": "self"}
         document["scenario"]["sensitive"] = ["amount"]
-        return self.house.story.granted(self.house, "researcher-1", document)
+        return document
 
     def release(self, permit: str) -> tuple[dict[str, Any], Package]:
         """What the researcher gets now."""
@@ -261,6 +265,7 @@ EVENTS = st.lists(
     st.one_of(
         st.tuples(st.just("receive"), st.sampled_from(MODES)),
         st.tuples(st.just("end"), st.integers(0, 5), st.booleans()),
+        st.tuples(st.just("withdraw"), st.integers(0, 5)),
     ),
     max_size=14,
 )
@@ -279,6 +284,8 @@ def test_the_outcome_is_that_of_the_order_of_receipt(sender: Sender, events: lis
             if event[0] == "receive":
                 if standing.unfit(work.session, dataset, period, event[1]) is None:
                     waiting.append(_received(work, dataset, period, event[1]))
+            elif event[0] == "withdraw":
+                _withdrawn(work, dataset, period, event[1])
             elif waiting:
                 row = waiting.pop(event[1] % len(waiting))
                 row.state = "accepted" if event[2] else "rejected"
@@ -293,8 +300,16 @@ def test_the_outcome_is_that_of_the_order_of_receipt(sender: Sender, events: lis
         for row in rows:
             if row.state in ONCE_ACCEPTED:
                 expected = [row.id] if row.mode in WHOLE else [*expected, row.id]
-        assert found == expected
+        withdrawn = {row.id for row in rows if row.state == "withdrawn"}
+        assert found == [one for one in expected if one not in withdrawn]
         work.session.rollback()
+
+
+def _withdrawn(work: Work, dataset: str, period: str, which: int) -> None:
+    accepted = standing.standing(work.session, dataset, period)
+    if accepted:
+        accepted[which % len(accepted)].state = "withdrawn"
+        work.session.flush()
 
 
 def _received(work: Work, dataset: str, period: str, mode: str) -> Delivery:
@@ -429,6 +444,64 @@ def test_a_release_takes_what_stood_when_it_was_asked_for(sender: Sender) -> Non
     assert [(row["delivery"], row["state"]) for row in shown] == [(first["id"], "superseded")]
 
 
+def test_a_withdrawn_delivery_is_used_no_more(sender: Sender) -> None:
+    """Its holder takes it back, with a reason; what stood under it counts again."""
+    sender.send(people(1, 12))
+    mended = sender.send([(1, 70)], "correct")
+    permit, house = sender.permit("withdrawn-delivery"), sender.house
+    cleared, package = sender.release(permit)
+    assert 70 in sender.amounts(package).values()
+    waiting = house.built(permit)
+    path = f"/deliveries/{mended['id']}/withdraw"
+    for other in ("holder-rsz", "statistician-1"):
+        assert refusal_of(lambda other=other: house[other].post(path, {"reason": "x"})).status in (
+            403,
+            404,
+        )
+    answer = sender.client.post(path, {"reason": "It was about somebody else."})
+    assert answer["state"] == "withdrawn"
+    assert [one["text"] for one in answer["reasons"]] == ["It was about somebody else."]
+    refusal = refusal_of(lambda: house.story.clear(house, waiting))
+    assert (refusal.status, refusal.type) == (409, "delivery-withdrawn")
+    assert house.package(cleared["id"]).pseudonyms(), "what was cleared stays"
+    _, package = sender.release(permit)
+    assert sorted(sender.amounts(package).values()) == list(range(1, 13))
+    assert refusal_of(lambda: sender.client.post(path, {"reason": "x"})).type == "wrong-state"
+    assert house.ledger_kinds().count("delivery.withdrawn") >= 1
+
+
+def test_a_delivery_withdrawn_while_a_release_is_built_stops_it(sender: Sender) -> None:
+    """Neither linked nor opened by anybody any more; a superseded one can be withdrawn too."""
+    first = sender.send(people(1, 12))
+    permit, house = sender.permit("withdrawn-while-built"), sender.house
+    sender.send(people(1, 13), "replace")
+    builder = house["statistician-1"]
+    house.working = False
+    try:
+        asked = builder.post("/releases", {"permit": permit, "period": "2024"})
+        [standing_now] = [row for row in sender.states().items() if row[1] == "accepted"]
+        for one in (first["id"], standing_now[0]):
+            sender.client.post(f"/deliveries/{one}/withdraw", {"reason": "both"})
+    finally:
+        house.working = True
+    ended = builder.wait_release(asked["id"])
+    assert ended["refusal"]["type"].endswith("delivery-withdrawn")
+    assert refusal_of(lambda: house.built(permit)).type == "nothing-delivered"
+    assert refusal_of(lambda: sender.opened("replace")).type == "nothing-stands"
+    assert sender.send(people(1, 12))["generation"] == 3
+
+
+def test_an_upload_whose_ground_was_withdrawn_is_rejected_when_it_is_whole(sender: Sender) -> None:
+    """What stood when it was opened may stand no more; nothing half-done is left."""
+    first = sender.send(people(1, 5))
+    location, sealed = sender.opened("append")
+    sender.client.post(f"/deliveries/{first['id']}/withdraw", {"reason": "a mistake"})
+    refusal = refusal_of(lambda: sender.client.send(location, sealed))
+    assert (refusal.status, refusal.type) == (409, "nothing-stands")
+    ended = sender.client.get(f"/deliveries/{location.rpartition('/')[2]}")
+    assert (ended["state"], ended["generation"]) == ("rejected", None)
+
+
 # -- ids -------------------------------------------------------------------------------------------
 
 KEY = FileKey(b"k" * 32, "subject-id", "neet")
@@ -509,15 +582,21 @@ def test_conversion_lists_are_appended_and_replaced(house: House, tmp_path: Path
     assert send(lines[1:2], "append")["state"] == "accepted"
     refusal = refusal_of(lambda: send(lines[:1], "correct"))
     assert refusal.type == "bad-request"
-    assert _pairs(house, sender.dataset) == 2
+    house.delivered("child-benefit", "employment-service", "social-security")
+    permit = house.granted("with-conversions")
+    assert _pairs(house, sender.dataset, permit) == 2
     send(lines[:1], "replace")
-    assert _pairs(house, sender.dataset) == 1
+    assert _pairs(house, sender.dataset, permit) == 1
 
 
-def _pairs(house: House, dataset: str) -> int:
-    with store.reading(house.service.engine) as session:
-        role = house.service.vault.role("linkage")
-        lists = conversions(session, house.service.objects, role)
+def _pairs(house: House, dataset: str, permit: str) -> int:
+    """How many pairs of this list a project's linkage hears of."""
+    service = house.service
+    with store.reading(service.engine) as session:
+        granted = service.vault.permit(
+            session.connection(), permit, "link", now=service.clock.now()
+        )
+        lists = conversions(session, service.vault, service.objects, granted)
         return sum(
             table.num_rows
             for one, table in lists.items()

@@ -76,6 +76,18 @@ def test_to_mapping_and_back() -> None:
     assert Dataset.from_mapping(yaml.safe_load(yaml.safe_dump(dataset.to_mapping()))) == dataset
 
 
+def test_conditions_are_read_and_written() -> None:
+    """S05: each source carries machine-readable conditions."""
+    assert not Dataset.from_mapping(DOC).conditions.consent
+    text = {"nl": "Enkel voor onderzoek."}
+    dataset = Dataset.from_mapping({**DOC, "conditions": {"consent": True, "text": text}})
+    assert (dataset.conditions.consent, dataset.conditions.text) == (True, text)
+    assert Dataset.from_mapping(dataset.to_mapping()) == dataset
+    unasked = Dataset.from_mapping({**DOC, "conditions": {"text": text}})
+    assert Dataset.from_mapping(unasked.to_mapping()) == unasked
+    assert "conditions" not in Dataset.from_mapping({**DOC, "conditions": {}}).to_mapping()
+
+
 def test_a_reference_is_there_by_its_own_columns() -> None:
     """A mother at the child's address isn't there because the child has an address."""
     name = {"name": "moeder", "role": "identifier", "type": "last_name"}
@@ -165,6 +177,16 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "conversion of an extract": (
         changed("conversion", to={"from": "insz", "to": "insz"}),
         "kind conversion only",
+    ),
+    "conditions that aren't named": (changed("conditions", to="consent"), "must be a mapping"),
+    "unknown condition": (changed("conditions", to={"ask": True}), "`ask` is not known"),
+    "consent that isn't yes or no": (
+        changed("conditions", to={"consent": "yes"}),
+        "`consent` must be true or false",
+    ),
+    "conditions in another language": (
+        changed("conditions", to={"text": {"es": "x"}}),
+        "`text`: `es` is not known",
     ),
 }
 

@@ -161,6 +161,27 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_release_project"), ["project"], unique=False)
 
     op.create_table(
+        "consent",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("application", sa.String(length=40), nullable=False),
+        sa.Column("dataset", sa.String(length=63), nullable=False),
+        sa.Column("document", sa.JSON(), nullable=False),
+        sa.Column("signature", sa.JSON(), nullable=False),
+        sa.Column("given_at", sa.DateTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["application"],
+            ["application.id"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["dataset"],
+            ["dataset.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("consent", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_consent_application"), ["application"], unique=False)
+
+    op.create_table(
         "delivery",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("dataset", sa.String(length=63), nullable=False),
@@ -354,6 +375,10 @@ def downgrade() -> None:
     op.drop_table("admission")
     op.drop_table("envelope")
     op.drop_table("delivery")
+    with op.batch_alter_table("consent", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_consent_application"))
+
+    op.drop_table("consent")
     with op.batch_alter_table("release", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_release_project"))
 
