@@ -162,6 +162,13 @@ def report_page(report: Mapping[str, Any], title: Mapping[str, str]) -> str:
         ("Moments at which changing values are known", scenario["moments"]),
         ("Sensitive", ", ".join(scenario["sensitive"]) or "none named"),
         ("Identifiers found by the scanner", report["scanner"]["findings"]),
+        *(
+            (
+                f"Deliveries of {name}",
+                ", ".join(f"{one['delivery']} ({one['mode']})" for one in ones),
+            )
+            for name, ones in report["deliveries"].items()
+        ),
     ]
     body = [
         f"<p>{_texts(title)}</p>",

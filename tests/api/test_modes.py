@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import pyarrow as pa
 import pytest
@@ -138,7 +140,7 @@ class Sender:
 @pytest.fixture
 def sender(house: House, tmp_path: Path, request: pytest.FixtureRequest) -> Sender:
     """A holder with a dataset of its own for this test."""
-    name = f"modes-{abs(hash(request.node.name)) % 10**8}"
+    name = f"modes-{crc32(request.node.name.encode())}"
     house[HOLDER].post("/datasets", declaration(name))
     return Sender(house, tmp_path, name)
 
@@ -238,6 +240,20 @@ def test_two_uploads_open_at_once_count_in_the_order_of_receipt(sender: Sender) 
         "superseded",
         "accepted",
     ]
+
+
+def test_replacements_that_become_whole_at_once_are_put_in_one_order(sender: Sender) -> None:
+    """Receipts are given under the write lock: no number twice, and one of them stands."""
+    sender.send(people(1, 5))
+    waiting = [sender.opened("replace") for _ in range(4)]
+    sender.client.token()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda one: sender.client.send(*one), waiting))
+    ended = [sender.client.wait_delivery(one.rpartition("/")[2]) for one, _ in waiting]
+    ended.sort(key=lambda row: row["generation"])
+    assert [row["generation"] for row in ended] == [2, 3, 4, 5]
+    states = sender.states()
+    assert [states[row["id"]] for row in ended] == ["superseded"] * 3 + ["accepted"]
 
 
 def test_rows_received_while_a_replacement_is_checked_belong_to_the_replacement(
@@ -519,7 +535,7 @@ def _number(born: str, who: int) -> str:
     return text + f"{97 - int(text) % 97:02d}"
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(WHO, st.lists(st.tuples(st.sampled_from(["replace", "append", "correct"]), WHO), max_size=4))
 def test_no_two_persons_share_an_id_and_nobody_known_loses_theirs(
     first: list[int], later: list[tuple[str, list[int]]]
