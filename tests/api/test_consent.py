@@ -307,7 +307,7 @@ def test_a_conversion_list_without_its_holders_consent_is_left_aside(house: Hous
     """It is named by no permit; its holder is asked by every project that may link by it."""
     house.delivered("child-benefit", "employment-service", "social-security")
     truth = house.story.truths["conversions", "2024"]
-    holder, name = house["holder-ksz"], "conversions-on-terms"
+    holder, name = house["holder-rsz"], "conversions-on-terms"
     declared = {**truth.dataset.to_mapping(), "id": name, "conditions": {"consent": True}}
     holder.post("/datasets", declared)
     source = house.folder / "list.csv"
@@ -322,7 +322,7 @@ def test_a_conversion_list_without_its_holders_consent_is_left_aside(house: Hous
     ]
     assert case["terms"]["dataset"] == {"id": name, "variables": []}
     body = house.sign(
-        "holder-ksz",
+        "holder-rsz",
         "consent",
         application=case["application"],
         application_sha256=case["terms"]["application_sha256"],

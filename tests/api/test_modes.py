@@ -582,7 +582,7 @@ def test_who_says_too_little_is_told_apart_by_place_in_whole_files_only() -> Non
 
 def test_conversion_lists_are_appended_and_replaced(house: House, tmp_path: Path) -> None:
     """Pairs of all that stand count; a unit by unit correction makes no sense there."""
-    client = house["holder-ksz"]
+    client = house["holder-rsz"]
     house.delivered("conversions")
     truth = house.story.truths["conversions", "2024"]
     client.post("/datasets", {**truth.dataset.to_mapping(), "id": "more-conversions"})
