@@ -106,6 +106,11 @@ def test_links_are_counted_by_how_they_were_decided() -> None:
     assert told(work.slice(0, 57))["by_quality"] == {**hidden, "similar": 17, "new": 0}
     assert told(work.slice(0, 3)) == {"all": 3, "by_quality": dict.fromkeys(links.QUALITY)}
     assert told(work.slice(0, 0))["all"] == 0
+    often = pa.concat_tables([work.slice(0, 57), *[work.slice(57, 3)] * 7])  # 21 rows of 3 units
+    assert told(often)["by_quality"] == hidden
+    rare = pa.array(["number"] * 40 + ["similar"] * 17 + ["new", "very_similar", "new"])
+    three = {**hidden, "very_similar": None}  # two and one would be known to be three
+    assert told(pa.table({"unit": ids, "quality": rare}))["by_quality"] == three
 
 
 def test_classes_are_no_finer_than_they_say() -> None:
