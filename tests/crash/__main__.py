@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tests.crash.killer import STAGES, owed, still_owed
 from tests.crash.points import POINTS, CrashPoints
-from tests.crash.processes import NAMES, Nursery
+from tests.crash.processes import APART, EMBEDDED, Nursery
 from tests.crash.rounds import Rounds
 from tests.crash.story import small_requests
 
@@ -36,17 +36,20 @@ def main() -> int:
 
 def _deaths(console: Console, folder: Path, kills: int, seed: int) -> list[str]:
     """Deaths at random moments, spread over every process and stage."""
-    pairs = [(process, stage) for process in NAMES for stage in STAGES]
-    debt = owed(pairs, -(-kills // len(pairs)))
-    begun = time.monotonic()
+    wrong = []
     with Nursery() as nursery:
         rounds = Rounds(folder, nursery)
-        wrong = rounds.kill(debt, seed, most_rounds=kills)
-    rounds.score.show(console, NAMES)
-    seconds = time.monotonic() - begun
-    console.print(f"{rounds.score.total} deaths in {seconds:.0f} s, seed {seed}.")
-    if still_owed(debt):
-        wrong.append(f"{still_owed(debt)} deaths were never died")
+        for names, share in ((EMBEDDED, kills // 5), (APART, kills)):
+            rounds.score.deaths.clear()
+            begun = time.monotonic()
+            pairs = [(process, stage) for process in names for stage in STAGES]
+            debt = owed(pairs, -(-share // len(pairs)))
+            wrong += rounds.kill(names, debt, seed, most_rounds=kills)
+            rounds.score.show(console, names)
+            seconds = time.monotonic() - begun
+            console.print(f"{rounds.score.total} deaths in {seconds:.0f} s, seed {seed}.")
+            if still_owed(debt):
+                wrong.append(f"{still_owed(debt)} deaths were never died")
     return wrong
 
 

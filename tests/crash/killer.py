@@ -20,7 +20,6 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from api import store
-from api.jobs import MOST_ATTEMPTS
 from api.settings import Settings
 from api.store import Job
 from tests.crash.processes import Processes
@@ -37,8 +36,9 @@ _REQUESTS = (
 )
 _JOBS = {"intake": "intake", "link": "linkage", "build": "release", "envelopes": "release"}
 TICK = 0.002
-SPARED = MOST_ATTEMPTS - 1
-"""Attempts of a job after which it is left alone: a job that kills every worker is given up."""
+SPARED = 3
+"""Attempts of a job after which it is left alone: one that kills five workers is given up, and a
+fault (the vault being away, say) has it wait twice as long each time."""
 
 Debt = Counter[tuple[str, str]]
 """(process, stage) → how many deaths are still owed there."""

@@ -15,16 +15,17 @@ from sqlalchemy.orm import Session
 
 from api import founding, store
 from api import worker as workers
+from api.objects import READERS
 from api.operations.linkage import admissions
 from api.operations.sealed import open_object
 from api.service import Service
 from api.settings import Settings
 from api.store import Delivery, Envelope, Job, Release, StoredObject
-from api.worker import Worker
 from keyvault import ledger as ledgers
 from keyvault import tables
 from keyvault.custody import FileCustody
 from keyvault.keyring import stored_key
+from keyvault.safe import Safe
 from keyvault.sealing import open_bytes
 from tests.crash.witness import Witness
 
@@ -205,7 +206,7 @@ def _sweep(service: Service) -> None:
     """Sweep as if all that was left behind were old."""
     age, workers.ORPHAN_AGE = workers.ORPHAN_AGE, -1.0
     try:
-        Worker(service).sweep()
+        workers.sweep(service, READERS)
     finally:
         workers.ORPHAN_AGE = age
 
@@ -281,8 +282,7 @@ def _promise_faults(session: Session, witness: Witness) -> Iterator[str]:
 def _root_faults(service: Service, settings: Settings, witness: Witness) -> Iterator[str]:
     """No root version is lost, and what a cut-off rotation left over goes."""
     custody = FileCustody.open(settings.root_key)
-    with store.writing(service.engine) as session:
-        service.vault.finish_rotation(session.connection(), now=service.clock.now())
+    finish_rotation(service)
     held = custody.versions()
     active = _root_in_use(service)
     if held != (active,):
@@ -291,6 +291,14 @@ def _root_faults(service: Service, settings: Settings, witness: Witness) -> Iter
         yield f"root version {max(witness.rotations)} was told of and isn't there"
     if witness.rotations != sorted(set(witness.rotations)):
         yield f"root versions went back: {witness.rotations}"
+
+
+def finish_rotation(service: Service) -> None:
+    """What whoever holds the root does when it starts."""
+    safe = Safe(FileCustody.open(service.settings.root_key))
+    with service.engine.begin() as connection:
+        safe.publics(connection)
+        safe.finish(connection, now=service.clock.now(), actor=None)
 
 
 def _root_in_use(service: Service) -> int:

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-from api import store
 from api.service import Service
 from api.settings import Clock, Settings
 from api.worker import Worker
-from tests.crash.outcome import Outcome, copied, faults, outcome, plaintext
+from tests.crash.outcome import Outcome, copied, faults, finish_rotation, outcome, plaintext
 from tests.crash.stages import Stages
 from tests.crash.witness import Witness
 
@@ -70,8 +69,7 @@ class CrashPoints:
     def _go_on(settings: Settings) -> None:
         """What `schakel serve` does when it starts again, until nothing is left to do."""
         service = Service.open(settings, LATER)
-        with store.writing(service.engine) as session:
-            service.vault.finish_rotation(session.connection(), now=LATER.now())
+        finish_rotation(service)
         worker = Worker(service)
         while worker.step():
             pass

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
-NAMES = ("api", "worker")
+EMBEDDED = ("api", "worker")
+"""The processes of `schakel serve`: the second is the first one's child, and kept by it."""
+APART = ("vault", "api", "intake", "linkage", "release")
+"""The processes of `schakel serve --roles …`, one each."""
 
 
 class Nursery:
@@ -44,14 +47,14 @@ class Nursery:
 
 
 class Processes:
-    """`schakel serve` over one folder, on one port that stays the same."""
+    """A service over one folder, on one port that stays the same: embedded, or roles apart."""
 
-    def __init__(self, data: Path, nursery: Nursery) -> None:
-        self._nursery, self._port = nursery, _free_port()
+    def __init__(self, data: Path, nursery: Nursery, names: tuple[str, ...]) -> None:
+        self.names, self._nursery, self._port = names, nursery, _free_port()
         self._arguments = ["serve", "--data", str(data), "--port", str(self._port)]
         self.log = data.parent / "service.log"
+        self._pids: dict[str, int] = {}
         self._seen: set[int] = set()
-        self._main: int | None = None
 
     @property
     def address(self) -> str:
@@ -60,17 +63,22 @@ class Processes:
 
     def start(self) -> None:
         """Start it; whoever talks to it waits by asking again."""
-        self._main = self._nursery.born(self._arguments, self.log)
+        for name in self.names:
+            self._start(name)
+
+    def _start(self, name: str) -> None:
+        if name != "worker":
+            role = [] if self.names == EMBEDDED else ["--roles", name]
+            self._pids[name] = self._nursery.born([*self._arguments, *role], self.log)
+            self._seen.add(self._pids[name])
 
     def pid(self, name: str) -> int | None:
         """The process of that name, if it is alive now."""
-        if self._main is None or not alive(self._main):
-            return None
-        if name == "api":
-            return self._main
-        workers = _workers(self._main)
-        self._seen.update(workers)
-        return workers[0] if workers else None
+        if name == "worker":
+            workers = _workers(self._pids["api"])
+            self._seen.update(workers)
+            return workers[0] if workers else None
+        return self._pids[name] if alive(self._pids[name]) else None
 
     def kill(self, name: str, look: Callable[[], T]) -> T | None:
         """SIGKILL, and start anew what nobody else does; what `look` saw of the frozen moment.
@@ -83,22 +91,22 @@ class Processes:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
             seen = look()
-            if name == "api":
-                self.pid("worker")  # outlives it for the rest of its job
+            if self.names == EMBEDDED:
+                self.pid("worker")  # outlives its parent for the rest of its job
             os.kill(pid, signal.SIGKILL)
             _wait_until(lambda: not alive(pid), 30.0)
-            if name == "api":
-                self.start()
+            self._start(name)
             return seen
         return None
 
     def stop(self) -> None:
         """End everything in good order; a worker that outlived its parent ends after its job."""
-        if self._main is not None:
+        if self.names == EMBEDDED:
             self.pid("worker")
+        for name in reversed(self._pids):  # the vault last
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self._main, signal.SIGTERM)
-            self._seen.add(self._main)
+                os.kill(self._pids[name], signal.SIGTERM)
+            _wait_until(lambda name=name: not alive(self._pids[name]), 30.0)  # type: ignore[misc]
         _wait_until(lambda: not any(alive(pid) for pid in self._seen), 40.0)
 
 

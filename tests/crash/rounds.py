@@ -9,7 +9,7 @@ from pathlib import Path
 from api.demo.population import PERIODS
 from tests.crash.killer import Debt, Killer, Score, still_owed
 from tests.crash.outcome import Outcome, copied, faults, outcome, wait_for_jobs
-from tests.crash.processes import Nursery, Processes
+from tests.crash.processes import EMBEDDED, Nursery, Processes
 from tests.crash.story import Story, Troupe, patiently
 from tests.crash.witness import Witness
 
@@ -38,7 +38,8 @@ class Rounds:
 
     def _found(self) -> None:
         self._troupe.found()
-        processes, witness = Processes(self._troupe.settings.data, self._nursery), Witness()
+        processes = Processes(self._troupe.settings.data, self._nursery, EMBEDDED)
+        witness = Witness()
         processes.start()
         try:
             self._troupe.meet(processes.address, witness)
@@ -52,26 +53,26 @@ class Rounds:
     def expected(self, periods: tuple[str, ...]) -> Outcome:
         """What the story comes to when nobody is killed."""
         if periods not in self._expected:
-            undisturbed = self.play(periods, Debt(), random.Random(0), rotations=True)
+            undisturbed = self.play(periods, EMBEDDED, Debt(), random.Random(0))
             assert not undisturbed.faults, undisturbed.faults
             self._expected[periods] = undisturbed.outcome
         return self._expected[periods]
 
     def play(
-        self, periods: tuple[str, ...], debt: Debt, rng: random.Random, *, rotations: bool
+        self, periods: tuple[str, ...], names: tuple[str, ...], debt: Debt, rng: random.Random
     ) -> Round:
         """One round from a fresh copy of the snapshot."""
         place = self._folder / "round"
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
         settings, witness = copied(self._snapshot, place / "service"), Witness()
-        processes = Processes(settings.data, self._nursery)
+        processes = Processes(settings.data, self._nursery, names)
         begun = time.monotonic()
         processes.start()
         try:
             self._troupe.meet(processes.address, witness)
             with Killer(settings, processes, witness, self.score, debt, rng) as killer:
-                packages = self.story.tell(place, periods, rotations)
+                packages = self.story.tell(place, periods)
             if killer.fault is not None:
                 raise killer.fault
             wait_for_jobs(settings)
@@ -86,8 +87,11 @@ class Rounds:
             log,
         )
 
-    def kill(self, debt: Debt, seed: int, most_rounds: int) -> list[str]:
-        """Rounds until every owed death was died; what was wrong in any of them, with its seed."""
+    def kill(self, names: tuple[str, ...], debt: Debt, seed: int, most_rounds: int) -> list[str]:
+        """Rounds until every owed death was died; what was wrong in any of them, with its seed.
+
+        What is expected is what the embedded service made undisturbed, whoever plays now.
+        """
         wrong = []
         for number in range(most_rounds):
             if not still_owed(debt):
@@ -95,7 +99,7 @@ class Rounds:
             rng = random.Random(f"{seed} {number}")
             periods = PERIODS if number % 3 == 2 else PERIODS[:1]
             expected = self.expected(periods)
-            ended = self.play(periods, debt, rng, rotations=True)
+            ended = self.play(periods, names, debt, rng)
             told = [*ended.faults, *ended.outcome.differences(expected)]
             wrong += [f"round {number} of seed {seed}: {fault}" for fault in told]
         return wrong

@@ -140,18 +140,16 @@ class Story:
 
     # -- what is killed ---------------------------------------------------------------------------
 
-    def tell(self, folder: Path, periods: Sequence[str], rotations: bool) -> dict[str, bytes]:
+    def tell(self, folder: Path, periods: Sequence[str]) -> dict[str, bytes]:
         """All of it; the plaintext packages by period come back."""
         packages = {}
         for period in periods:
             for (name, when), file in self.files.items():
                 if when == period:
                     self.deliver(folder, name, file)
-                    if rotations:
-                        self.rotate()
+                    self.rotate()
             release = self.request(period)
-            if rotations:
-                self.rotate()  # while a worker links
+            self.rotate()  # while a worker links
             packages[period] = self.received(release)
             self._compare_ledgers()
         return packages
