@@ -42,7 +42,7 @@ def listening(settings: Settings) -> Iterator[tuple[str, Service]]:
 class Stages:
     """One story, stopped before each stage: `folders` by the kind of job that is to be done."""
 
-    def __init__(self, folder: Path, persons: int = 400) -> None:
+    def __init__(self, folder: Path, persons: int = 1500) -> None:
         self.troupe = Troupe(folder / "founding")
         self.troupe.found()
         self.story = Story(self.troupe, persons)

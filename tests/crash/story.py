@@ -77,7 +77,7 @@ def patiently(attempt: Callable[[], T], look: Callable[[], T | None] = lambda: N
 class Story:
     """What is told: the files, the permit, and every step of it."""
 
-    def __init__(self, troupe: Troupe, persons: int = 400, seed: int = 7) -> None:
+    def __init__(self, troupe: Troupe, persons: int = 1500, seed: int = 7) -> None:
         self.troupe, self.scope = troupe, "crash-test"
         people = population(persons, seed)
         self._application = examples.application(
@@ -89,6 +89,7 @@ class Story:
             DATASETS,
             DATASETS[:2],
         )
+        self._application["thresholds"]["suppression"] = 0.3  # few people, and many cells
         names = [entry["id"] for entry in self._application["datasets"]]
         self.files: dict[tuple[str, str], ExtractFile] = {
             (name, period): extracts(people, period)[name] for period in PERIODS for name in names

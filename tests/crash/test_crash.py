@@ -77,7 +77,7 @@ def test_a_death_between_two_durable_states(points: CrashPoints, kind: str, numb
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A service to which nothing happened."""
-    return Stages(tmp_path_factory.mktemp("judged"), persons=200).folders["nothing"]
+    return Stages(tmp_path_factory.mktemp("judged")).folders["nothing"]
 
 
 def _without_an_object(settings: Settings) -> None:

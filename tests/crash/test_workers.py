@@ -22,7 +22,7 @@ PROJECTS = 3
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory: pytest.TempPathFactory) -> Stages:
     """A story stopped before each stage."""
-    return Stages(tmp_path_factory.mktemp("workers"), persons=400)
+    return Stages(tmp_path_factory.mktemp("workers"))
 
 
 @pytest.mark.parametrize("kind", ["intake", "link", "build", "envelopes"])
