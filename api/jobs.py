@@ -2,7 +2,8 @@
 
 A job is enqueued in the transaction that causes it. A worker takes one with a lease and a fence
 number, beats while it works, and ends it in the transaction that holds the job's results; whoever
-lost the lease meanwhile carries an older fence and can't. Arguments are ids and counts.
+lost the lease meanwhile carries an older fence and can't. Arguments are ids and counts. A lease
+runs out when its worker is silent, and is over at once when it can be seen to have died.
 
 Whoever can write to the database could write jobs. So each row carries the vault's signature over
 all that says what is to be done, in whose name (`document`), and a worker holds it against the row
@@ -20,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from api.operations import Work
 from api.problems import Problem
+from api.processes import is_over
 from api.store import Job, new_id
 from keyvault.errors import SignatureError
 from keyvault.signing import utc_text
@@ -113,24 +115,30 @@ def refuse_forged(work: Work, taken: Taken) -> bool:
 
 def waiting(session: Session, queues: tuple[str, ...], now: datetime) -> bool:
     """Whether anything might be there to take; asked without the write lock."""
-    return session.scalar(_takeable(queues, now).limit(1)) is not None
+    return session.scalar(_takeable(session, queues, now).limit(1)) is not None
 
 
-def _takeable(queues: tuple[str, ...], now: datetime) -> Select[str]:
-    """Ids of what is queued, or running under a lease that ran out; oldest first."""
+def _takeable(session: Session, queues: tuple[str, ...], now: datetime) -> Select[str]:
+    """Ids of what is queued, or running under a lease that ran out or was a dead one's."""
+    running = select(Job.process).where(Job.queue.in_(queues), Job.state == "running")
+    dead = [process for process in session.scalars(running.distinct()) if is_over(process)]
     return (
         select(Job.id)
         .where(Job.queue.in_(queues), Job.state.in_(RUNNABLE), Job.not_before <= now)
-        .where(or_(Job.state == "queued", Job.leased_until < now))
+        .where(or_(Job.state == "queued", Job.leased_until < now, Job.process.in_(dead)))
         .order_by(Job.sequence)
     )
 
 
 def take(
-    session: Session, queues: tuple[str, ...], now: datetime, lease: timedelta
+    session: Session,
+    queues: tuple[str, ...],
+    now: datetime,
+    lease: timedelta,
+    process: str | None = None,
 ) -> Taken | None:
-    """The oldest job that may run now: queued, or running under a lease that ran out."""
-    for identifier in session.scalars(_takeable(queues, now)).all():
+    """The oldest job that may run now, for a worker in the process of this name."""
+    for identifier in session.scalars(_takeable(session, queues, now)).all():
         job, said = _read(session, identifier, now)
         if job.exclusive is not None and _blocked(session, job):
             continue
@@ -138,6 +146,7 @@ def take(
         job.attempts += 1
         job.fence += 1
         job.leased_until = now + lease
+        job.process = process
         return Taken(
             job.id, job.kind, dict(job.arguments), job.actor, job.organisation,
             job.attempts, job.fence, said, job.signature,
@@ -164,7 +173,9 @@ def _read(session: Session, identifier: str, now: datetime) -> tuple[Job, dict[s
 
 
 def _emptied(now: datetime) -> dict[str, Any]:
-    nothing = dict.fromkeys(("exclusive", "leased_until", "result", "problem", "ended_at"))
+    nothing = dict.fromkeys(
+        ("exclusive", "leased_until", "process", "result", "problem", "ended_at")
+    )
     numbers = dict.fromkeys(("attempts", "fence", "share"), 0)
     moments = dict.fromkeys(("not_before", "created_at"), now)
     return {**nothing, **numbers, **moments, "arguments": {}, "signature": "", "stage": ""}

@@ -228,6 +228,8 @@ class Job(Base):
     fence: Mapped[int] = mapped_column(default=0)
     """Grows with every take-over, so that a paused worker can't finish what another has."""
     leased_until: Mapped[datetime | None]
+    process: Mapped[str | None] = mapped_column(String(120))
+    """Who holds the lease (`api.processes`): when it has died, nobody waits for it."""
     not_before: Mapped[datetime]
     stage: Mapped[str] = mapped_column(String(80), default="")
     share: Mapped[float] = mapped_column(default=0.0)

@@ -3,7 +3,7 @@
 The heavy part of a job reads and computes; then one short transaction records the results, ends the
 job and writes the ledger. (Building a release also asks the vault for pseudonyms and a signature on
 its way, each in a short transaction of its own that tells nothing when it is repeated.) Killing a
-worker at any moment loses nothing: the lease runs out, another attempt begins, and orphaned objects
+worker at any moment loses nothing: the lease ends, another attempt begins, and orphaned objects
 are swept. A job whose workers keep dying is given up like one that keeps failing.
 """
 
@@ -21,6 +21,7 @@ from api.jobs import LeaseLost, Taken
 from api.objects import READERS
 from api.operations import NOBODY, Work, building, deliveries, intake, linkage, releases
 from api.problems import Problem
+from api.processes import this_process
 from api.service import Service, as_problem, whereabouts
 from api.store import StoredObject
 from linkage.extracts import Limits
@@ -44,6 +45,7 @@ class Worker:
         self._service = service
         self._queues = queues
         self._tools = (service.engine, service.vault, service.objects)
+        self._process = this_process()
         self._lease = timedelta(seconds=service.settings.lease_seconds)
         self._kinds: dict[str, Callable[[Taken], None]] = {
             "intake": self._intake,
@@ -73,10 +75,11 @@ class Worker:
             if not jobs.waiting(session, self._queues, service.clock.now()):
                 return False
         with store.writing(service.engine) as session:
-            taken = jobs.take(session, self._queues, service.clock.now(), self._lease)
+            now = service.clock.now()
+            taken = jobs.take(session, self._queues, now, self._lease, self._process)
             if taken is None:
                 return False
-            work = Work(session, service.vault, service.objects, NOBODY, service.clock.now())
+            work = Work(session, service.vault, service.objects, NOBODY, now)
             forged = jobs.refuse_forged(work, taken)
         if forged:
             log.error("a forged job was refused; the ledger has its id")

@@ -13,6 +13,7 @@ from api import jobs, store
 from api.jobs import LeaseLost, Taken
 from api.objects import Objects
 from api.operations import Work
+from api.processes import this_process
 from api.store import Base, Job
 from keyvault import tables
 from keyvault.custody import FileCustody
@@ -133,6 +134,22 @@ def test_a_worker_thought_dead_cannot_finish(place: Place, engine: Engine) -> No
     with store.writing(engine) as session:
         jobs.finish(session, second, {"ok": True}, NOW)
     assert state(engine, identifier) == "done"
+
+
+def test_nobody_waits_for_a_dead_workers_lease(place: Place, engine: Engine) -> None:
+    """A process that can be seen to be over has its job taken at once; a living one keeps it."""
+    here, _, began = str(this_process()).rpartition(" ")
+    for process, again in ((str(this_process()), False), (f"{here} {int(began) - 1}", True)):
+        identifier = place.add(queue=process[-8:])
+        queues = (process[-8:],)
+        with store.writing(engine) as session:
+            assert jobs.take(session, queues, NOW, LEASE, process) is not None
+        with store.reading(engine) as session:
+            assert jobs.waiting(session, queues, NOW) == again
+        with store.writing(engine) as session:
+            taken = jobs.take(session, queues, NOW, LEASE, str(this_process()))
+        assert (taken is not None) == again
+        assert state(engine, identifier) == "running"
 
 
 def test_a_beat_keeps_the_lease_and_tells_how_far_it_is(place: Place, engine: Engine) -> None:

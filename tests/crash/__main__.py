@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.crash.killer import STAGES, owed, still_owed
+from tests.crash.killer import STAGES, Score, owed, still_owed
 from tests.crash.points import POINTS, CrashPoints
 from tests.crash.processes import APART, EMBEDDED, Nursery
 from tests.crash.rounds import Rounds
@@ -40,7 +40,7 @@ def _deaths(console: Console, folder: Path, kills: int, seed: int) -> list[str]:
     with Nursery() as nursery:
         rounds = Rounds(folder, nursery)
         for names, share in ((EMBEDDED, kills // 5), (APART, kills)):
-            rounds.score.deaths.clear()
+            rounds.score = Score()
             begun = time.monotonic()
             pairs = [(process, stage) for process in names for stage in STAGES]
             debt = owed(pairs, -(-share // len(pairs)))

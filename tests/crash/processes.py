@@ -22,13 +22,13 @@ APART = ("vault", "api", "intake", "linkage", "release")
 class Nursery:
     """The process that others are forked from (`tests.crash.nursery`); `with` ends it."""
 
-    def __init__(self, lease: int = 2) -> None:
+    def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.crash.nursery"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "SCHAKEL_LEASE_SECONDS": str(lease), "OPENBLAS_NUM_THREADS": "1"},
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
         )
 
     def __enter__(self) -> "Nursery":

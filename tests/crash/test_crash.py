@@ -17,7 +17,7 @@ from api.service import Service
 from api.settings import Settings
 from api.store import Delivery, Job, Release
 from tests.conftest import missing
-from tests.crash.killer import STAGES, owed, still_owed
+from tests.crash.killer import STAGES, Score, owed, still_owed
 from tests.crash.outcome import copied, faults
 from tests.crash.points import CrashPoints
 from tests.crash.processes import APART, EMBEDDED, Nursery
@@ -39,13 +39,27 @@ def rounds() -> Iterator[Rounds]:
         yield Rounds(Path(folder), nursery)
 
 
-@pytest.mark.parametrize("names", [EMBEDDED, APART], ids=["embedded", "apart"])
+BUSY = [
+    *[("api", stage) for stage in ("upload", "rotation")],
+    *[("worker", stage) for stage in ("intake", "linkage", "release")],
+]
+EVERY = [(process, stage) for process in APART for stage in STAGES]
+
+
+@pytest.mark.parametrize(
+    ("names", "pairs"), [(EMBEDDED, BUSY), (APART, EVERY)], ids=["embedded", "apart"]
+)
 def test_deaths_change_nothing(
-    rounds: Rounds, names: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    rounds: Rounds,
+    names: tuple[str, ...],
+    pairs: list[tuple[str, str]],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Every process dies in every stage; links, spine and package stay the same byte for byte."""
-    pairs = [(process, stage) for process in names for stage in STAGES]
-    debt = owed(pairs, 1)
+    """Processes die in the stages they work in, or with roles apart, in every stage: 30 deaths.
+
+    Links, spine and package stay the same byte for byte.
+    """
+    debt, rounds.score = owed(pairs, 1), Score()
     wrong = rounds.kill(names, debt, seed=20, most_rounds=12)
     with capsys.disabled():
         rounds.score.show(Console(), names)

@@ -47,6 +47,7 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("fence", sa.Integer(), nullable=False),
         sa.Column("leased_until", sa.DateTime(), nullable=True),
+        sa.Column("process", sa.String(length=120), nullable=True),
         sa.Column("not_before", sa.DateTime(), nullable=False),
         sa.Column("stage", sa.String(length=80), nullable=False),
         sa.Column("share", sa.Double(), nullable=False),
