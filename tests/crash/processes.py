@@ -103,11 +103,15 @@ class Processes:
         """End everything in good order; a worker that outlived its parent ends after its job."""
         if self.names == EMBEDDED:
             self.pid("worker")
-        for name in reversed(self._pids):  # the vault last
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._pids[name], signal.SIGTERM)
-            _wait_until(lambda name=name: not alive(self._pids[name]), 30.0)  # type: ignore[misc]
-        _wait_until(lambda: not any(alive(pid) for pid in self._seen), 40.0)
+        try:
+            for name, pid in reversed(self._pids.items()):  # the vault last
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+                _wait_until(lambda pid=pid: not alive(pid), 30.0)  # type: ignore[misc]
+            _wait_until(lambda: not any(map(alive, self._seen)), 40.0)
+        finally:
+            for pid in filter(alive, self._seen):
+                os.kill(pid, signal.SIGKILL)
 
 
 def alive(pid: int) -> bool:

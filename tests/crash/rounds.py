@@ -21,7 +21,6 @@ class Round:
     faults: list[str]
     outcome: Outcome
     seconds: float
-    log: str
 
 
 class Rounds:
@@ -76,15 +75,16 @@ class Rounds:
             if killer.fault is not None:
                 raise killer.fault
             wait_for_jobs(settings)
+        except Exception as error:
+            error.add_note("The service's log ends with:\n" + processes.log.read_text()[-3000:])
+            raise
         finally:
             self._troupe.part()
             processes.stop()
-        log = processes.log.read_text()
         return Round(
             faults(settings, witness),
             outcome(settings, self.story.scope, packages),
             time.monotonic() - begun,
-            log,
         )
 
     def kill(self, names: tuple[str, ...], debt: Debt, seed: int, most_rounds: int) -> list[str]:

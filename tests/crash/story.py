@@ -28,6 +28,8 @@ PATIENCE = 60.0
 """Seconds after which a client gives up on a service that doesn't come back."""
 DATASETS = (PAYERS[0], "employment-service", "social-security")
 """Three holders are enough; units are taken from the first two."""
+LONGEST = 240.0
+"""Seconds that a story may take, killed as it may be."""
 REQUEST_PIECE = 16 << 10
 """Bytes of one request: small, so that every upload takes several."""
 
@@ -38,16 +40,22 @@ class Troupe(Cast):
     def meet(self, address: str, witness: Witness) -> None:
         """Give everybody a client of their own, on a line that the witness hears."""
         self.part()
-        self.clock = replace(self.clock)
+        self._until = time.monotonic() + LONGEST
         self._clients = {
             person: Client(
                 replace(profile, server=address),
                 clock=self.clock,
                 transport=witness.line(),
-                pause=lambda seconds: time.sleep(min(seconds, 0.3)),
+                pause=self._pause,
             )
             for person, profile in self.profiles.items()
         }
+
+    def _pause(self, seconds: float) -> None:
+        """What clients do while they wait; not for ever."""
+        if time.monotonic() > self._until:
+            raise TimeoutError("the story doesn't go on; look into the service's log")
+        time.sleep(min(seconds, 0.3))
 
     def part(self) -> None:
         """Let go of every connection."""
