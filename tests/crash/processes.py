@@ -104,7 +104,7 @@ class Processes:
         if self.names == EMBEDDED:
             self.pid("worker")
         try:
-            for name, pid in reversed(self._pids.items()):  # the vault last
+            for pid in reversed(self._pids.values()):  # the vault last
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)
                 _wait_until(lambda pid=pid: not alive(pid), 30.0)  # type: ignore[misc]
