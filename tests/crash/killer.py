@@ -40,6 +40,9 @@ SPARED = 3
 """Attempts of a job after which it is left alone: one that kills five workers is given up, and a
 fault (the vault being away, say) has it wait twice as long each time."""
 
+CHANCES = {"upload": 0.15}
+"""How often an occasion is taken: an upload is many requests, and any of them is to be met."""
+
 Debt = Counter[tuple[str, str]]
 """(process, stage) → how many deaths are still owed there."""
 
@@ -150,7 +153,8 @@ class Killer:
         """One of the deaths that are owed in this stage, or none this time."""
         owed = sorted(process for (process, stage), n in self._debt.items()
                       if stage == begun.stage and n > 0)  # fmt: skip
-        if owed and begun.attempts < SPARED and self._rng.random() < 0.7:
+        chance = CHANCES.get(begun.stage, 0.8)
+        if owed and begun.attempts < SPARED and self._rng.random() < chance:
             wait = self._rng.random() * self._score.usual(begun.stage)
             self._due[begun] = (now + wait, self._rng.choice(owed))
 
