@@ -1,6 +1,7 @@
 """The HTTP application: routes, uploads, and problem details for whatever goes wrong."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -11,7 +12,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import routes, uploads
+from api import routes, schemas, uploads
 from api.problems import Problem
 from api.service import Service, as_problem, whereabouts
 
@@ -111,13 +112,20 @@ def _note_refusal(request: Request, problem: Problem) -> None:
 async def _malformed(request: Request, error: Exception) -> JSONResponse:
     """Say where a body is wrong, never what stood there."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type
-    places = [".".join(str(part) for part in fault["loc"]) for fault in error.errors()]
+    places = dict.fromkeys(_place(fault["loc"]) for fault in error.errors())
     problem = Problem(
         "bad-request",
         f"These parts of the request are missing or wrong: {', '.join(places)}.",
         "See /openapi.json for what this route takes.",
     )
     return await _problem(request, problem)
+
+
+def _place(where: Sequence[int | str]) -> str:
+    """Where something stands; a field that isn't ours could be called anything, a name too."""
+    known = schemas.fields() if where[0] == "body" else set(where)
+    told = (str(p) if isinstance(p, int) or p in known else "(unknown)" for p in where[1:])
+    return ".".join([str(where[0]), *told])
 
 
 async def _http(_request: Request, error: Exception) -> JSONResponse:

@@ -125,3 +125,8 @@ class ReleaseRequest(_Body):
     )
     language: Literal["en", "nl", "fr", "de"] = "en"
     """Of the labels inside Stata and SPSS files."""
+
+
+def fields() -> frozenset[str]:
+    """The names of all fields that a body may have: words of ours, and no caller's."""
+    return frozenset(name for body in _Body.__subclasses__() for name in body.model_fields)

@@ -27,8 +27,8 @@ from typing import Any
 import uvicorn
 from sqlalchemy import Engine
 
+from api import logs, store, worker
 from api import roles as users
-from api import store, worker
 from api.app import create_app
 from api.founding import migrate
 from api.service import NotFounded, Service, whereabouts
@@ -67,17 +67,6 @@ def check_transport(settings: Settings) -> None:
     )
 
 
-class _NoTraces(logging.Filter):
-    """Log lines without tracebacks: an error's text could hold what came from somebody's data."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info:
-            error = record.exc_info[1]
-            record.msg, record.args = f"fault: {whereabouts(error) if error else 'unknown'}", ()
-            record.exc_info = record.exc_text = None
-        return True
-
-
 def serve(settings: Settings, clock: Clock | None = None, roles: Sequence[str] = ()) -> None:
     """Run until stopped (SIGINT or SIGTERM): everything, or these process roles only."""
     clock = clock or Clock()
@@ -108,8 +97,7 @@ def _begin_process(parent: int | None = None) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     close_memory()
     os.umask(0o077)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s %(message)s")
-    logging.getLogger("uvicorn.error").addFilter(_NoTraces())
+    logs.begin()
     # uvicorn ends on a signal and then raises it anew: make that an end in good order
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
@@ -163,9 +151,14 @@ def _everything(settings: Settings, clock: Clock) -> None:
 
 def _start(run: Callable[..., None], *arguments: Any) -> BaseProcess:
     context = multiprocessing.get_context("spawn")
-    process = context.Process(target=run, args=(*arguments, os.getpid()))
+    process = context.Process(target=_child, args=(run, *arguments, os.getpid()))
     process.start()
     return process
+
+
+def _child(run: Callable[..., None], *arguments: Any) -> None:
+    with logs.ending():
+        run(*arguments)
 
 
 def _keep(starts: Sequence[Callable[[], BaseProcess]], over: threading.Event | None = None) -> None:

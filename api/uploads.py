@@ -331,18 +331,9 @@ async def _write_body(
     checksum: tuple[Any, bytes] | None,
 ) -> None:
     """Write pieces as they come; the first bytes are looked at before any is kept."""
-    first = file.start(MAGIC_LENGTH) if 0 < start < MAGIC_LENGTH else b""
-    undecided = start < MAGIC_LENGTH
-    room, held = length - start, bytearray()
+    begun = bytearray(file.start(MAGIC_LENGTH) if start < MAGIC_LENGTH else b"?" * MAGIC_LENGTH)
+    room = length - start
     digest = checksum[0] if checksum else None
-
-    async def keep(data: bytes) -> None:
-        if digest is not None:
-            digest.update(data)
-        if file.removed:
-            raise WITHDRAWN
-        await run_in_threadpool(file.write, data)
-
     async for piece in _pieces(request):
         room -= len(piece)
         if room < 0:
@@ -351,18 +342,16 @@ async def _write_body(
                 "More bytes came than the upload was declared with.",
                 "Declare the length of the encrypted file (Upload-Length).",
             )
-        if undecided:
-            held += piece
-            refused = plaintext_problem(bytes(first + held)[:MAGIC_LENGTH])
+        if len(begun) < MAGIC_LENGTH:
+            begun += piece[:MAGIC_LENGTH]
+            refused = plaintext_problem(bytes(begun[:MAGIC_LENGTH]))
             if refused is not None:
                 raise refused
-            undecided = len(first) + len(held) < MAGIC_LENGTH
-            if undecided:
-                continue
-            piece, held = bytes(held), bytearray()
-        await keep(piece)
-    if held:
-        await keep(bytes(held))
+        if digest is not None:
+            digest.update(piece)
+        if file.removed:
+            raise WITHDRAWN
+        await run_in_threadpool(file.write, piece)
     if checksum is not None and digest is not None and digest.digest() != checksum[1]:
         raise Problem(
             "checksum-mismatch",

@@ -83,7 +83,8 @@ IDENTITY_FIELDS: Final = (
 
 # Names that tables made from a delivery use themselves.
 _RESERVED = frozenset({"row_key", "record", "unit"})
-_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_SLUG = re.compile(r"[a-z][a-z0-9-]{0,63}")
+_KEY = re.compile(r"[a-z_]{1,24}")
 _NAME = re.compile(r"[^\W\d_][\w.-]{0,63}")
 
 
@@ -295,10 +296,12 @@ def _mapping(value: object, what: str) -> Mapping[str, Any]:
 
 
 def _only(doc: Mapping[str, Any], keys: Iterable[str], where: str) -> None:
+    """A key that doesn't look like one of ours isn't repeated: it could be somebody's name."""
     known = tuple(keys)
     for key in doc:
         if key not in known:
-            raise DatasetFault(f"{where}: `{key}` is not known here; use {', '.join(known)}.")
+            field = f"`{key}`" if _KEY.fullmatch(str(key)) else "one of the fields"
+            raise DatasetFault(f"{where}: {field} is not known here; use {', '.join(known)}.")
 
 
 def _string(doc: Mapping[str, Any], key: str, where: str) -> str:
@@ -312,7 +315,8 @@ def _slug(doc: Mapping[str, Any], key: str, where: str = "A dataset declaration"
     value = _string(doc, key, where)
     if not _SLUG.fullmatch(value):
         raise DatasetFault(
-            f"{where}: `{key}` must be made of a-z, 0-9 and hyphens, 64 characters at most."
+            f"{where}: `{key}` must begin with a letter and be made of a-z, 0-9 and hyphens, "
+            "64 characters at most."
         )
     return value
 

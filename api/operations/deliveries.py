@@ -3,6 +3,7 @@
 The front door handles ciphertext that it can't read; what becomes of it is `intake`'s work.
 """
 
+import base64
 import re
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,7 +22,14 @@ from policies import access, permits
 from policies.access import Thing
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
-AGE_MAGIC = (b"age-encryption.org/v1\n", b"-----BEGIN AGE ENCRYPTED FILE-----")
+_ARMOUR = b"-----BEGIN AGE ENCRYPTED FILE-----"
+_ARMOURED = base64.b64encode(b"age-encryption.org/v1\n->")
+AGE_MAGIC = (
+    b"age-encryption.org/v1\n-> ",
+    _ARMOUR + b"\n" + _ARMOURED,
+    _ARMOUR + b"\r\n" + _ARMOURED,
+)
+"""How age files begin, up to the first recipient: a bare first line could stand above anything."""
 MAGIC_LENGTH = max(len(magic) for magic in AGE_MAGIC)
 
 

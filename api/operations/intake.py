@@ -128,7 +128,7 @@ def _decrypted(
 ) -> extracts.Checked:
     """Stream age plaintext through a pipe into the checker; both ends have to agree."""
     read_end, write_end = os.pipe()
-    broken: list[Exception] = []
+    broken: list[BaseException] = []
 
     def decrypt() -> None:
         with os.fdopen(write_end, "wb") as sink:
@@ -136,7 +136,7 @@ def _decrypted(
                 pyrage.decrypt_io(source, sink, identities)
             except BrokenPipeError:
                 pass  # the checker gave up on the file and said why
-            except Exception as error:
+            except BaseException as error:  # a panic in the library is no Exception
                 broken.append(error)
 
     thread = threading.Thread(target=decrypt, name="decrypt", daemon=True)

@@ -133,6 +133,9 @@ def test_the_first_bytes_may_come_in_pieces(cut: int) -> None:
     assert plaintext_problem(b"-----BEGIN AGE ENCRYPTED FILE-----"[:cut]) is None
     assert plaintext_problem(b"age-encryption.org/v2\n") is not None
     assert plaintext_problem(b"name;number\n"[:cut]) is not None
+    for line in (b"age-encryption.org/v1\n", b"-----BEGIN AGE ENCRYPTED FILE-----\n"):
+        assert plaintext_problem(line) is None
+        assert plaintext_problem(line + b"name;number\n"[:cut]) is not None
 
 
 def test_a_damaged_request_is_not_kept(holder: Client, house: House, ciphertext: Path) -> None:
