@@ -23,11 +23,13 @@ ROOT = HERE.parents[1]
 class Watched(House):
     """A house whose service is a program of its own; `disk` holds all that it may write.
 
-    `outside` is everybody else's: extracts, profiles, captured output, armed faults.
+    `outside` is everybody else's: extracts, profiles, captured output, armed faults. `roles` are
+    the processes that it is made of, where it isn't everything in two.
     """
 
-    def __init__(self, disk: Path, outside: Path) -> None:
+    def __init__(self, disk: Path, outside: Path, roles: str = "") -> None:
         super().__init__(disk)
+        self.roles = ["--roles", roles] if roles else []
         self.story.folder = outside
         self.outside, self.faults = outside, outside / "faults"
         self.service_temp, self.caller_temp = disk / "tmp", outside / "tmp"
@@ -43,7 +45,7 @@ class Watched(House):
         with self.log.open("ab") as log:
             self._program = subprocess.Popen(
                 [sys.executable, "-c", "from api.cli import main; main()", "serve",
-                 "--data", str(self.settings.data), "--port", "0"],
+                 "--data", str(self.settings.data), "--port", "0", *self.roles],
                 stdout=subprocess.PIPE, stderr=log, text=True, cwd=self.service_temp,
                 env={
                     **os.environ, "TMPDIR": str(self.service_temp), "PYTHONUNBUFFERED": "1",
@@ -52,8 +54,10 @@ class Watched(House):
                 },
             )  # fmt: skip
         assert self._program.stdout is not None
-        address = self._program.stdout.readline().rpartition(" ")[2].strip()
-        assert address.startswith("http")
+        for line in self._program.stdout:  # each process says that it works
+            address = line.rpartition(" ")[2].strip()
+            if address.startswith("http"):
+                break
         self._clients = {}
         for person, profile in self.profiles.items():
             client = Client(replace(profile, server=address), clock=self.clock)

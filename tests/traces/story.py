@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pyrage
 
 from api.client import ServiceRefusal
@@ -128,6 +130,12 @@ def faulty(file: ExtractFile, plant: Plant) -> dict[str, bytes]:
     }
 
 
+def _parquet(table: pa.Table) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(table, out)
+    return out.getvalue()
+
+
 class Telling:
     """What happens, chapter by chapter."""
 
@@ -196,6 +204,23 @@ class Telling:
                 )
             assert self._delivered(extract)["state"] == "rejected", what
 
+    def parquet_is_taken_too(self) -> None:
+        """The same rows, unpacked by a process of their own; then cut, and with a null column."""
+        rows = list(_rows(self.planted.files[WORK], ","))
+        table = pa.table({name: [row[name] for row in rows] for name in rows[0]})
+        for what, made, state in (
+            ("half of it", _parquet(table)[:20_000], "rejected"),
+            ("a name for a column", _parquet(table.rename_columns([
+                self.plant.last_name, *table.column_names[1:]])), "rejected"),
+            ("names for dates", _parquet(table.set_column(
+                3, "geboortedatum", table["achternaam"])), "rejected"),
+            ("all of it", _parquet(table), "accepted"),
+        ):  # fmt: skip
+            extract = self.house.outside / "rows.parquet"
+            extract.write_bytes(made)
+            delivered = self._delivered(extract, period="2020")
+            assert delivered["state"] == state, (what, delivered["report"])
+
     def damaged_files_are_rejected(self) -> None:
         """Cut, changed, encrypted to another, or not at all."""
         house, holder = self.house, self.house["holder-vdab"]
@@ -229,10 +254,10 @@ class Telling:
             assert patch(holder, location, 0, piece).status_code == 415
         assert send(holder, "DELETE", location).status_code == 204
 
-    def _delivered(self, extract: Path) -> dict[str, Any]:
+    def _delivered(self, extract: Path, period: str = "2023") -> dict[str, Any]:
         holder, sealed = self.house["holder-vdab"], extract.with_suffix(".age")
         holder.encrypt(extract, sealed)
-        location = holder.open_upload(sealed, WORK, "2023")
+        location = holder.open_upload(sealed, WORK, period)
         holder.send(location, sealed)
         return holder.wait_delivery(location.rpartition("/")[2])
 
