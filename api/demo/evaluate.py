@@ -241,6 +241,13 @@ class Package:
             for path in names
         }
 
+    def shape(self) -> dict[str, list[tuple[str, str]]]:
+        """Tables by name, their columns in order and the columns' types."""
+        return {
+            name: [(column.name, str(column.type)) for column in table.schema]
+            for name, table in self.tables().items()
+        }
+
     def pseudonyms(self) -> set[str]:
         """Every pseudonym of a person or enterprise that stands in any table."""
         found: set[str] = set()

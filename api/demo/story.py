@@ -294,7 +294,9 @@ class Story:
             "asking for age in single years, finer than the minimum",
             lambda: self.apply(cast, "researcher-1", exact),
         )
-        signed_alone = self.advise(cast, self.apply(cast, "researcher-1", document), "both-1")
+        asked = self.apply(cast, "researcher-1", document)
+        self.dummy = self._dummy(cast, asked["id"])
+        signed_alone = self.advise(cast, asked, "both-1")
         self.refused(
             "advice and approval signed by one person",
             lambda: self.approve(cast, signed_alone, "both-1"),
@@ -303,6 +305,13 @@ class Story:
         permit = self.granted(cast, "researcher-1", document)
         self.say(f"  The vault sealed permit {permit} on the signatures of dpo-1 and director-1.")
         return permit
+
+    def _dummy(self, cast: Cast, application: str) -> Package:
+        """What the release will look like, to write programs on while people decide."""
+        out = self.folder / "dummy"
+        files = cast["researcher-1"].dummy(application, out, units=200, period=PERIODS[0])
+        self.say("  The researcher has dummy data to write programs on: invented, about nobody.")
+        return Package({str(file.relative_to(out)): file.read_bytes() for file in files})
 
     # -- releases ---------------------------------------------------------------------------------
 
@@ -496,6 +505,7 @@ class Story:
             },
             "pseudonyms": pseudonyms,
             "disclosure": disclosure,
+            "dummy_has_the_shape_of_the_release": self.dummy.shape() == first.shape(),
             "identifiers_found_in_release": search.count(everything),
             "planted_found": self._planted(search, texts, first, people),
             "neet_rate": {

@@ -39,6 +39,9 @@ def show(report: dict[str, Any], folder: Path, console: Console) -> None:
         ("NEET rate 2025, truth", f"{report['neet_rate']['2025']['overall_truth']:.3f}"),
         ("refused on the way", len(report["refusals"])),
         ("ledger entries, none edited", report["ledger"]["entries"]),
+        (f"rows from {report['holders']} holders, three waves", report["rows"]),
+        ("most memory of the service, MiB", round(report["memory_mb"]["service"])),
+        ("most memory of its worker, MiB", round(report["memory_mb"]["worker"])),
         ("seconds", report["seconds"]["total"]),
     ]
     for name, value in rows:
