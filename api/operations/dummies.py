@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from api.operations import Work, assembly, found, invention, shape
 from api.operations.assembly import Rows, Source
 from api.operations.projects import thing
+from api.operations.standing import Part
 from api.problems import Problem
 from api.store import Application, Dataset
 from keyvault import pseudonyms
@@ -30,6 +31,8 @@ from policies.coarsening import MISSING_CODES, STATUS, SUPPRESSED
 from policies.cumulative import Displayed, Suppression
 from policies.permits import LINK_QUALITY, UNITS, Terms
 
+NO_DELIVERY = "FAKE"
+"""Stands where a release names a delivery that it was made of."""
 FEWEST, MOST = 10, 10_000
 """Units that a dummy may have."""
 PLANTED = 0.01
@@ -93,12 +96,16 @@ def package(
         name: _with_codes(table, random)
         for name, table in _spoken(sources, asked, shown, rows, random).items()
     }
+    made_of = {
+        source.permitted.id: [Part(NO_DELIVERY, "new", source.payload, source.links).told()]
+        for source in sources
+    }
     report = packages.report(
         unit_type=asked.unit_type,
         scenario=asked.scenario,
         suppression=_suppression(asked, shown, tables[UNITS]),
         findings={},
-        deliveries={},
+        deliveries=made_of,
     )
     report |= shape.figures(sources, asked, universe, shown, rows)
     return packages.package(
@@ -108,7 +115,7 @@ def package(
         title=dict.fromkeys(coarsening.LANGUAGES, asked.title),
         tables=tables,
         variables=shape.variables(sources, asked, universe),
-        deliveries={},
+        deliveries=made_of,
         report=report,
         language=language,
         dummy=True,

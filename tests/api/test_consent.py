@@ -151,6 +151,9 @@ def test_a_draft_is_nobodys_to_consent_to(sender: Sender) -> None:
     """A holder hears of a request when it has been handed in."""
     document = sender.house.application("still-a-draft")
     asked = sender.asking(document)
+    asked["linkage_keys"] = ["national_number", "first_name", "birth_date"]
+    empty = sender.house["researcher-1"].post("/applications", {"project": "still-a-draft"})
+    assert empty["consents"] == []
     draft = sender.house["researcher-1"].post("/applications", asked)
     listed = [one["application"] for one in sender.client.get("/consents")]
     assert draft["id"] not in listed

@@ -10,7 +10,7 @@ from zlib import crc32
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from api import store
@@ -286,11 +286,21 @@ EVENTS = st.lists(
     max_size=14,
 )
 
+BOTH_REPLACED = (
+    ("receive", "new"),
+    ("end", 0, True),
+    *(("receive", mode) for mode in ("replace", "append", "replace")),
+)
+"""Two replacements and further rows between them, all being checked at once."""
+
 
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(EVENTS)
+@example([*BOTH_REPLACED, ("end", 2, True), ("end", 1, True), ("end", 0, True)])
+@example([*BOTH_REPLACED, ("end", 2, True), ("withdraw", 0), ("end", 0, True)])
+@example([*BOTH_REPLACED, ("end", 2, False), ("end", 1, True), ("end", 0, True)])
 def test_the_outcome_is_that_of_the_order_of_receipt(sender: Sender, events: list[Any]) -> None:
     """However receipts and intake results are mixed, what stands is what the order comes to."""
     dataset, period = sender.dataset, new_id("p")[:10]
