@@ -187,7 +187,12 @@ def offset(request: Request, delivery: str) -> Response:
 
 def _as_metadata(row: Delivery) -> str:
     """What was kept of the metadata at creation; other keys and their values never were."""
-    kept = {"dataset": row.dataset, "period": row.period, "sha256": row.declared_sha256}
+    kept = {
+        "dataset": row.dataset,
+        "period": row.period,
+        "mode": row.mode,
+        "sha256": row.declared_sha256,
+    }
     return ",".join(
         f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in kept.items()
     )

@@ -178,6 +178,7 @@ def test_creation_tells_the_expiry_and_head_the_metadata(
     assert _expiry(answer) > house.service.clock.now()
     kept = send(holder, "HEAD", answer.headers["Location"]).headers["Upload-Metadata"]
     assert period in kept
+    assert "mode bmV3" in kept
     assert "filename" not in kept
 
 
