@@ -4,7 +4,7 @@ PERSONS ?= 60000
 SEED ?= 2026
 ENV := .venv/.installed
 
-.PHONY: demo test lint bench crash mutation lock clean
+.PHONY: demo test lint bench bench-path crash mutation lock clean
 
 $(ENV): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -30,6 +30,9 @@ bench: $(ENV)  ## ratios, side by side in one run
 crash: $(ENV)  ## processes killed 200 times at any moment, and at every crash point
 	tests/outside.sh
 	.venv/bin/python -m tests.crash
+
+bench-path: $(ENV)  ## two gigabytes from a holder's disk to sealed objects, beside age; some minutes
+	.venv/bin/python -m tests.bench.path
 
 mutation: $(ENV)  ## wrong versions of permits, access and pseudonyms: does a test notice each? (under an hour)
 	.venv/bin/python -m tests.mutation

@@ -14,7 +14,9 @@ import hashlib
 import json
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +35,12 @@ from keyvault.signing import verify_receipt
 from keyvault.tokens import ASSERTION_TYPE, sign_assertion
 
 PIECE = 1 << 20
-REQUEST_PIECE = 8 << 20
+REQUEST_PIECE = 32 << 20
+"""Bytes of one request: each is made durable before the next, and sent again when its line breaks.
+Two of them are held."""
+PART = 128 << 10
+AHEAD = 16
+"""Pieces that encryption may be ahead of hashing and writing."""
 TUS = {"Tus-Resumable": "1.0.0"}
 PASSING = ("wrong-offset", "upload-busy", "checksum-mismatch")
 """Refusals of a piece that go away when it's sent again from where the upload stands."""
@@ -224,22 +231,35 @@ class Client:
 
     # -- uploads ----------------------------------------------------------------------------------
 
-    def encrypt(self, source: Path, target: Path, progress: Progress = silent) -> None:
-        """Encrypt an extract to the service's published recipient, on this machine."""
+    def encrypt(self, source: Path, target: Path, progress: Progress = silent) -> str:
+        """Encrypt an extract to the service's published recipient, on this machine.
+
+        The ciphertext's hex SHA-256 comes back.
+        """
         recipient = pyrage.x25519.Recipient.from_str(self.public()["uploads"])
         size = source.stat().st_size
-        with source.open("rb") as plain, target.open("wb") as sealed:
-            pyrage.encrypt_io(_Told(plain, size, "encrypting", progress), sealed, [recipient])
-            sealed.flush()
-            os.fsync(sealed.fileno())
+        with source.open("rb") as plain, target.open("wb") as file:
+            with _Behind(file) as sealed:
+                pyrage.encrypt_io(_Told(plain, size, "encrypting", progress), sealed, [recipient])
+            file.flush()
+            os.fsync(file.fileno())
+        return sealed.digest.hexdigest()
 
-    def open_upload(self, ciphertext: Path, dataset: str, period: str, mode: str = "new") -> str:
+    def open_upload(
+        self,
+        ciphertext: Path,
+        dataset: str,
+        period: str,
+        mode: str = "new",
+        *,
+        sha256: str | None = None,
+    ) -> str:
         """Open an upload; the path under which its bytes are sent comes back."""
         metadata = {
             "dataset": dataset,
             "period": period,
             "mode": mode,
-            "sha256": _sha256(ciphertext),
+            "sha256": sha256 or _sha256(ciphertext),
         }
         response = self._send(
             "POST",
@@ -281,14 +301,20 @@ class Client:
         """
         size = ciphertext.stat().st_size
         offset, pauses = self.offset(location), iter(PAUSES)
-        with ciphertext.open("rb") as file:
+        with ciphertext.open("rb") as file, ThreadPoolExecutor(1) as ahead:
+            piece, another = _Piece(file), _Piece(file)
+            coming = ahead.submit(piece.read, offset)
             while offset < size:
-                file.seek(offset)
+                coming.result()
+                coming = ahead.submit(another.read, offset + len(piece.data))
                 try:
-                    offset = self._send_piece(location, offset, file.read(REQUEST_PIECE))
+                    reached = self._send_piece(location, offset, piece)
                     pauses = iter(PAUSES)
                 except (Unreachable, ServiceRefusal) as error:
-                    offset = self._after(error, location, offset, pauses)
+                    reached = self._after(error, location, offset, pauses)
+                if reached != offset + len(piece.data):
+                    coming = ahead.submit(another.read, reached)
+                piece, another, offset = another, piece, reached
                 progress("sending", offset, size)
 
     def _after(
@@ -307,18 +333,18 @@ class Client:
             offset = int(self._delivery(location)["offset"])
         return offset
 
-    def _send_piece(self, location: str, offset: int, piece: bytes) -> int:
-        checksum = base64.b64encode(hashlib.sha256(piece).digest()).decode()
+    def _send_piece(self, location: str, offset: int, piece: "_Piece") -> int:
         response = self._send(
             "PATCH",
             location,
-            content=piece,
+            content=piece.parts(),
             headers={
                 **TUS,
                 "Authorization": f"Bearer {self.token()}",
                 "Content-Type": "application/offset+octet-stream",
+                "Content-Length": str(len(piece.data)),
                 "Upload-Offset": str(offset),
-                "Upload-Checksum": f"sha256 {checksum}",
+                "Upload-Checksum": f"sha256 {piece.checksum}",
             },
         )
         self._answer(response)
@@ -333,39 +359,61 @@ class Client:
         *,
         mode: str = "new",
     ) -> dict[str, Any]:
-        """Encrypt, send and wait for intake; the delivery with receipt and report comes back.
+        """Hand an extract in and wait for intake; the delivery with receipt and report comes back.
+
+        Begun again after an interruption, it goes on where it was. Raises `Distrust` for a receipt
+        of something else, or of somebody else.
+        """
+        location = self.hand_in(source, dataset, period, progress, mode=mode)
+        delivery = self.wait_delivery(location.rpartition("/")[2], progress)
+        _beside(source, ".upload.json").unlink(missing_ok=True)
+        return delivery
+
+    def hand_in(
+        self,
+        source: Path,
+        dataset: str,
+        period: str,
+        progress: Progress = silent,
+        *,
+        mode: str = "new",
+    ) -> str:
+        """Encrypt and send an extract until there is a receipt; the upload's path comes back.
 
         `mode` says how it stands to earlier deliveries of the dataset and period: `new`,
         `replace`, `append` or `correct`.
 
         The ciphertext stays beside the extract until there is a receipt that holds: age is
         randomised, so encrypting again would make another file, and a broken upload could not go
-        on. Raises `Distrust` for a receipt of something else, or of somebody else.
+        on. A service that rejects the upload at once gives none.
         """
         ciphertext, notes = _beside(source, ".age"), _beside(source, ".upload.json")
         what = {"dataset": dataset, "period": period, "mode": mode}
-        location = self._resumable(source, ciphertext, notes, what)
-        if location is None:
-            self.encrypt(source, ciphertext, progress)
-            location = self.open_upload(ciphertext, dataset, period, mode)
-            notes.write_text(
-                json.dumps({**_fingerprint(source), **what, "location": location,
-                            "server": self.profile.server})
-            )  # fmt: skip
+        begun = self._begun(source, ciphertext, notes, what)
+        if begun is None:
+            sha256 = self.encrypt(source, ciphertext, progress)
+            location = self.open_upload(ciphertext, dataset, period, mode, sha256=sha256)
+            begun = {**_fingerprint(source), **what, "location": location,
+                     "server": self.profile.server, "sha256": sha256,
+                     "received": False}  # fmt: skip
+            notes.write_text(json.dumps(begun))
+        location = str(begun["location"])
+        if begun["received"]:
+            return location
         self.send(location, ciphertext, progress)
-        delivery = self.wait_delivery(location.rpartition("/")[2], progress)
+        delivery = self.wait_delivery(location.rpartition("/")[2], progress, ("uploading",))
         if delivery["receipt"] is not None or delivery["state"] != "rejected":
             sent = {
                 "type": "receipt",
                 "delivery": location.rpartition("/")[2],
                 **what,
-                "sha256": _sha256(ciphertext),
+                "sha256": begun["sha256"],
                 "bytes": ciphertext.stat().st_size,
             }
             self._check_receipt(delivery["receipt"], sent)
+            notes.write_text(json.dumps({**begun, "received": True}))
             ciphertext.unlink()
-        notes.unlink(missing_ok=True)
-        return delivery
+        return location
 
     def _check_receipt(self, receipt: object, sent: Mapping[str, Any]) -> None:
         """A receipt is for what was sent, and signed with the keys that the service is known by."""
@@ -382,27 +430,32 @@ class Client:
                 "kept. Show this to whoever runs the service before sending anything else."
             )
 
-    def _resumable(
+    def _begun(
         self, source: Path, ciphertext: Path, notes: Path, what: Mapping[str, str]
-    ) -> str | None:
-        """The location of an upload of this very file that was begun before."""
-        if not notes.exists() or not ciphertext.exists():
-            return None
+    ) -> dict[str, Any] | None:
+        """What was noted of an upload of this very file that was begun before."""
         try:
-            begun = json.loads(notes.read_text())
-        except ValueError:
+            begun: dict[str, Any] = json.loads(notes.read_text())
+        except (FileNotFoundError, ValueError):
             return None
         same = {**_fingerprint(source), **what, "server": self.profile.server}
         if any(begun.get(key) != value for key, value in same.items()):
+            return None
+        if not begun.get("received") and not ciphertext.exists():
             return None
         try:
             self.offset(begun["location"])
         except ServiceRefusal:
             return None
-        return str(begun["location"])
+        return begun
 
-    def wait_delivery(self, identifier: str, progress: Progress = silent) -> dict[str, Any]:
-        """Wait until intake has dealt with a delivery."""
+    def wait_delivery(
+        self,
+        identifier: str,
+        progress: Progress = silent,
+        during: Sequence[str] = ("uploading", "received", "checking"),
+    ) -> dict[str, Any]:
+        """Wait until intake has dealt with a delivery, or it left the named states."""
         unfinished, pauses = 0.0, iter(PAUSES)
         for wait in _waits():
             try:
@@ -413,7 +466,7 @@ class Client:
                     raise
                 self._pause(pause)
                 continue
-            if delivery["state"] not in ("uploading", "received", "checking"):
+            if delivery["state"] not in during:
                 return delivery
             progress("checking", 0, 0)
             pauses = iter(PAUSES)
@@ -653,6 +706,74 @@ def _fingerprint(source: Path) -> dict[str, Any]:
     """Whether a file is still the one whose upload was begun."""
     stat = source.stat()
     return {"size": stat.st_size, "changed": stat.st_mtime_ns}
+
+
+class _Piece:
+    """What one request sends, and its checksum; read into the same memory again and again."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._memory = bytearray(min(REQUEST_PIECE, os.fstat(file.fileno()).st_size))
+        self.data, self.checksum = memoryview(b""), ""
+
+    def read(self, offset: int) -> None:
+        """Become the piece at an offset."""
+        count = os.preadv(self._file.fileno(), [self._memory], offset)
+        self.data = memoryview(self._memory)[:count]
+        self.checksum = base64.b64encode(hashlib.sha256(self.data).digest()).decode()
+
+    def parts(self) -> Iterator[bytes]:
+        """The bytes in small parts: a socket takes no more at a time, and the rest is copied."""
+        for start in range(0, len(self.data), PART):
+            yield bytes(self.data[start : start + PART])
+
+
+class _Behind:
+    """A file that another thread hashes and writes, while the next bytes are made."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: deque[Future[None]] = deque()
+        self._held = bytearray()
+        self.digest = hashlib.sha256()
+
+    def __enter__(self) -> "_Behind":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._pass_on()
+                while self._pending:
+                    self._pending.popleft().result()
+        finally:
+            self._thread.shutdown()
+
+    def write(self, data: bytes) -> int:
+        """Take bytes; an error of writing is raised at one of the next calls."""
+        self._held += data
+        if len(self._held) >= PIECE:
+            self._pass_on()
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing: the end of the block writes what is held."""
+
+    def _pass_on(self) -> None:
+        if len(self._pending) == AHEAD:
+            self._pending.popleft().result()
+        self._pending.append(self._thread.submit(self._keep, self._held))
+        self._held = bytearray()
+
+    def _keep(self, data: bytearray) -> None:
+        self.digest.update(data)
+        self._file.write(data)
 
 
 class _Told:

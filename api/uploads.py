@@ -11,7 +11,7 @@ import asyncio
 import base64
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -339,24 +339,29 @@ async def _write_body(
     begun = bytearray(file.start(MAGIC_LENGTH) if start < MAGIC_LENGTH else b"?" * MAGIC_LENGTH)
     room = length - start
     digest = checksum[0] if checksum else None
-    async for piece in _pieces(request):
-        room -= len(piece)
-        if room < 0:
-            raise Problem(
-                "too-large",
-                "More bytes came than the upload was declared with.",
-                "Declare the length of the encrypted file (Upload-Length).",
-            )
-        if len(begun) < MAGIC_LENGTH:
-            begun += piece[:MAGIC_LENGTH]
-            refused = plaintext_problem(bytes(begun[:MAGIC_LENGTH]))
-            if refused is not None:
-                raise refused
+
+    def write(data: bytes) -> None:
         if digest is not None:
-            digest.update(piece)
+            digest.update(data)
         if file.removed:
             raise WITHDRAWN
-        await run_in_threadpool(file.write, piece)
+        file.write(data)
+
+    async with _Behind(write) as keep:
+        async for piece in _pieces(request):
+            room -= len(piece)
+            if room < 0:
+                raise Problem(
+                    "too-large",
+                    "More bytes came than the upload was declared with.",
+                    "Declare the length of the encrypted file (Upload-Length).",
+                )
+            if len(begun) < MAGIC_LENGTH:
+                begun += piece[:MAGIC_LENGTH]
+                refused = plaintext_problem(bytes(begun[:MAGIC_LENGTH]))
+                if refused is not None:
+                    raise refused
+            await keep(piece)
     if checksum is not None and digest is not None and digest.digest() != checksum[1]:
         raise Problem(
             "checksum-mismatch",
@@ -365,18 +370,48 @@ async def _write_body(
         )
 
 
+class _Behind:
+    """Does something with each piece in a thread, while the next one is received.
+
+    Leaving the block waits for the last: the file is nobody else's before.
+    """
+
+    def __init__(self, work: Callable[[bytes], None]) -> None:
+        self._work = work
+        self._last: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> Callable[[bytes], Awaitable[None]]:
+        return self._next
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._done()
+
+    async def _next(self, data: bytes) -> None:
+        await self._done()
+        self._last = asyncio.ensure_future(run_in_threadpool(self._work, data))
+
+    async def _done(self) -> None:
+        last, self._last = self._last, None
+        if last is not None:
+            await last
+
+
 async def _pieces(request: Request) -> Any:
-    """The body in pieces of a mebibyte or so: fewer trips to the disk."""
-    held, stream = bytearray(), request.stream()
+    """The body in pieces of a mebibyte or so: fewer trips to the disk.
+
+    One clock is wound up again for each bit that comes; a new one for each would cost more than
+    receiving it.
+    """
+    held, now = bytearray(), asyncio.get_running_loop().time
     try:
-        while True:
-            try:
-                held += await asyncio.wait_for(anext(stream), IDLE)
-            except StopAsyncIteration:
-                break
-            if len(held) >= PIECE:
-                yield bytes(held)
-                held.clear()
+        async with asyncio.timeout(IDLE) as patience:
+            async for data in request.stream():
+                held += data
+                if len(held) >= PIECE:
+                    patience.reschedule(None)
+                    yield bytes(held)
+                    held.clear()
+                patience.reschedule(now() + IDLE)
     except (ClientDisconnect, TimeoutError):
         if held:
             yield bytes(held)
