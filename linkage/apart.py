@@ -5,8 +5,9 @@ files are unpacked in children of a small server process that was started afresh
 no key, no database and no other delivery. A child is given one file (in memory, never on a disk),
 may use `MEMORY` bytes of its own, may write no file and leave no dump, and ends with its file.
 
-It answers with frames: what the columns are; blocks of values, small enough to be held; and a
-reason where it stops. An answer that breaks off means that the child died.
+It answers with frames: what the columns are; whether the pages have checksums; blocks of values,
+small enough to be held; and a reason where it stops. An answer that breaks off means that the child
+died.
 
 Started as `python -m linkage.apart FD`; FD is a Unix socket that brings, for each file, a request
 (JSON), the file and a pipe for the answer.
@@ -112,10 +113,10 @@ def _answer(request: dict[str, Any], file: int, answer: int) -> None:
             pipe.flush()
             signal.setitimer(signal.ITIMER_REAL, _SILENCE)
 
+        data = mmap.mmap(file, 0, prot=mmap.PROT_READ)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, _SILENCE)
         try:
-            data = mmap.mmap(file, 0, prot=mmap.PROT_READ)
             for said in _unpacked(data, request):
                 tell(said, b"{" if isinstance(said, dict) else b"B")
         except _Stop as stop:
@@ -123,7 +124,8 @@ def _answer(request: dict[str, Any], file: int, answer: int) -> None:
         except MemoryError:
             tell(_Stop("expands_too_much").answer)
         except (pages.Damaged, pa.ArrowException, OSError, ValueError, OverflowError):
-            tell(_Stop("parquet_damaged").answer)
+            is_sealed = pages.encrypted(memoryview(data))
+            tell(_Stop("parquet_encrypted" if is_sealed else "parquet_damaged").answer)
         tell({"end": True, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10})
 
 
@@ -140,7 +142,7 @@ def _unpacked(data: mmap.mmap, request: dict[str, Any]) -> Iterator[Any]:
     if any(what in ("nested", "other") for _, what in columns):
         return
     allowed = max(_ALWAYS, request["expansion"] * len(data))
-    _weigh(memoryview(data), file.metadata, request["records"], allowed)
+    yield {"checked": _weigh(memoryview(data), file.metadata, request["records"], allowed)}
     texts = [name for name, what in columns if what == "text"]
     file = pq.ParquetFile(
         pa.BufferReader(source),
@@ -149,6 +151,7 @@ def _unpacked(data: mmap.mmap, request: dict[str, Any]) -> Iterator[Any]:
         page_checksum_verification=True,
     )
     rows, expected = 0, file.metadata.num_rows
+    nulls = np.zeros(len(columns), np.int64)
     many = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // (8 * len(columns))))
     for batch in file.iter_batches(batch_size=many, use_threads=False):
         for block, weight in _blocks(batch, columns, rows) if batch.num_rows else ():
@@ -157,8 +160,24 @@ def _unpacked(data: mmap.mmap, request: dict[str, Any]) -> Iterator[Any]:
                 raise _Stop("expands_too_much")
             yield _ipc(block)
         rows += batch.num_rows
-    if rows != expected:
+        nulls += [column.null_count for column in batch.columns]
+    if rows != expected or np.nan_to_num(_nulls(file.metadata, len(columns)) - nulls).any():
         raise _Stop("directory_contradicted")
+
+
+def _nulls(footer: Any, columns: int) -> Any:
+    """How many nulls each column has by its statistics; NaN where they don't say.
+
+    One null too many or too few, and all values after it stand one row off.
+    """
+    told = np.zeros(columns)
+    for number in range(footer.num_row_groups):
+        group = footer.row_group(number)
+        for position in range(columns):
+            statistics = group.column(position).statistics
+            has = statistics is not None and statistics.has_null_count
+            told[position] += statistics.null_count if has else np.nan
+    return told
 
 
 def kind(column: Any) -> str:
@@ -180,9 +199,12 @@ def kind(column: Any) -> str:
     return next(fitting, "other")
 
 
-def _weigh(data: memoryview, footer: Any, most: int, allowed: int) -> None:
-    """Hold the pages' own headers against the limits and the footer, before one is unpacked."""
-    rows = 0
+def _weigh(data: memoryview, footer: Any, most: int, allowed: int) -> bool:
+    """Hold the pages' own headers against the limits and the footer, before one is unpacked.
+
+    Whether all of them have checksums.
+    """
+    rows, checked = 0, True
     for number in range(footer.num_row_groups):
         group = footer.row_group(number)
         rows += group.num_rows
@@ -197,10 +219,12 @@ def _weigh(data: memoryview, footer: Any, most: int, allowed: int) -> None:
                 raise _Stop("directory_contradicted")
             held += chunk.largest
             allowed -= chunk.unpacked
+            checked = checked and chunk.checked
         if allowed < 0 or held > _HELD:
             raise _Stop("expands_too_much")
     if rows != footer.num_rows:
         raise _Stop("directory_contradicted")
+    return checked
 
 
 def _place(column: Any) -> tuple[int, int]:

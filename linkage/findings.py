@@ -124,6 +124,11 @@ REASONS: Final[dict[str, tuple[Severity, str]]] = {
     "not_a_quarter": ("error", "A quarter is written YYYYQn, such as 2024Q3."),
     "not_a_year": ("error", "A year has four digits."),
     "not_an_email": ("error", "An e-mail address has one @ between two parts."),
+    "pages_unchecked": (
+        "warning",
+        "The Parquet file's pages have no checksums: if one was damaged before it was encrypted, "
+        "nobody can notice. Most programs write them when asked.",
+    ),
     "lost_character": (
         "warning",
         "A replacement character: an earlier conversion of this file lost what stood here.",

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 _MOST_PAGES: Final = 1_000_000
-_DEEPEST: Final = 8
+_DEEPEST: Final = 16
 
+_ENCRYPTION: Final = 8
+"""The field of a footer (FileMetaData) that says how the file is encrypted."""
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
+_CHECKSUM: Final = 4
 _COUNTED_IN: Final = {_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}
 """Page type → field of the header that holds, as its own field 1, the number of values."""
 
@@ -25,30 +28,45 @@ class Damaged(Exception):  # noqa: N818  (what is wrong with the file)
 
 @dataclass(frozen=True)
 class Chunk:
-    """One column of one row group: values, bytes of all pages, and of the largest of each kind."""
+    """One column of one row group: values, bytes of all pages, and of the largest of each kind.
+
+    `checked`: every page has a checksum.
+    """
 
     values: int
     unpacked: int
     largest: int
+    checked: bool
 
 
 def chunk(data: memoryview, start: int, length: int) -> Chunk:
     """Walk over the pages of a column chunk. Raises Damaged when they aren't such."""
     if start < 4 or length < 0 or start + length > len(data):
         raise Damaged
-    values, unpacked = 0, 0
+    values, unpacked, checked = 0, 0, True
     largest = {_DATA: 0, _DICTIONARY: 0}
-    for kind, count, size, packed in _pages(data, start, start + length):
+    for kind, count, size, packed, has_sum in _pages(data, start, start + length):
         if kind != _DICTIONARY:
             values += count
         unpacked += size
         of = _DICTIONARY if kind == _DICTIONARY else _DATA
         largest[of] = max(largest[of], size + packed)
-    return Chunk(values, unpacked, sum(largest.values()))
+        checked = checked and has_sum
+    return Chunk(values, unpacked, sum(largest.values()), checked)
 
 
-def _pages(data: memoryview, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """Of each page: type, values, bytes unpacked and packed."""
+def encrypted(data: memoryview) -> bool:
+    """Whether a footer that is in the clear says that the pages are encrypted."""
+    end = len(data) - 8
+    start = end - int.from_bytes(data[end : end + 4], "little")
+    try:
+        return start >= 4 and _ENCRYPTION in _Compact(data, start, end).struct()
+    except Damaged:
+        return False
+
+
+def _pages(data: memoryview, at: int, end: int) -> Iterator[tuple[int, int, int, int, bool]]:
+    """Of each page: type, values, bytes unpacked and packed, and whether it has a checksum."""
     for _ in range(_MOST_PAGES):
         if at >= end:
             return
@@ -62,7 +80,7 @@ def _pages(data: memoryview, at: int, end: int) -> Iterator[tuple[int, int, int,
             inner = header.get(_COUNTED_IN[kind])
             if not isinstance(inner, dict):
                 raise Damaged
-            yield kind, _natural(inner.get(1)), size, packed
+            yield kind, _natural(inner.get(1)), size, packed, _CHECKSUM in header
     raise Damaged
 
 

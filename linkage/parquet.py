@@ -149,6 +149,8 @@ class ParquetFile:
 
     def blocks(self) -> Iterator[list[Any]]:
         """Blocks of records: an Arrow array for each of the file's columns."""
+        if not self._next()["checked"]:
+            self._faults.note("pages_unchecked")
         while isinstance(batch := self._next(), pa.RecordBatch):
             yield batch.columns
 

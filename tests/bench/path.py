@@ -225,9 +225,7 @@ def main() -> None:
         time_by, memory_by = (
             exponent(sizes, [getattr(one, what) for one in grown]) for what in ("intake", "peak")
         )
-        print(
-            f"growth                  time ∝ records^{time_by:.2f}, memory ∝ records^{memory_by:.2f}"
-        )
+        print(f"growth                  time: records^{time_by:.2f}, memory: ^{memory_by:.2f}")
 
 
 def whole_path(service: Bench, path: Path, size: int) -> None:

@@ -2,7 +2,10 @@
 
 import datetime
 import io
+import os
+import signal
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +26,7 @@ def written(columns: dict[str, Any] | pa.Table, **options: Any) -> bytes:
     """A Parquet file."""
     table = columns if isinstance(columns, pa.Table) else pa.table(columns)
     sink = io.BytesIO()
-    pq.write_table(table, sink, **options)
+    pq.write_table(table, sink, **{"write_page_checksum": True, **options})
     return sink.getvalue()
 
 
@@ -192,6 +195,28 @@ def test_repeated_rows_and_many_groups() -> None:
     assert reasons(read(file, dataset("first"))) == {"duplicate_row": [*range(3, 11)]}
 
 
+def test_pages_without_checksums_are_told() -> None:
+    """What a damaged page says can't be told from what was written; so it is said beforehand."""
+    file = written({"first": ["a"], "whoever": ["x"]}, write_page_checksum=False)
+    assert reasons(read(file, dataset("first"))) == {"pages_unchecked": [None]}
+
+
+def test_a_null_too_many_is_noticed() -> None:
+    """Without checksums; every value behind it would stand one row off."""
+    options = {"write_page_checksum": False, "use_dictionary": False, "compression": "none"}
+    names = [None, *(f"person {row}" for row in range(31))]
+    file = written({"first": names, "whoever": ["x"] * 32}, **options)
+    original, refused = read(file, dataset("first")).columns, 0
+    values = file.index(b"\x08\0\0\0person 0")  # the levels, which say what is null, lie before
+    for bit in range(64):
+        at = values - 1 - bit // 8
+        other = file[:at] + bytes([file[at] ^ 1 << bit % 8]) + file[at + 1 :]
+        checked = read(other, dataset("first"))
+        refused += not checked.accepted
+        assert not checked.accepted or checked.columns == original
+    assert refused > 20
+
+
 def test_a_declared_kind_holds() -> None:
     file = written({"first": ["a"], "whoever": ["x"]})
     declared = dataset("first", file={"kind": "csv"})
@@ -256,7 +281,7 @@ def by_numbers() -> bytes:
 def repeated(table: pa.Table, times: int, **options: Any) -> bytes:
     """A file with the same rows over and over."""
     sink = io.BytesIO()
-    with pq.ParquetWriter(sink, table.schema, **options) as writer:
+    with pq.ParquetWriter(sink, table.schema, write_page_checksum=True, **options) as writer:
         for _ in range(times):
             writer.write_table(table, row_group_size=len(table))
     return sink.getvalue()
@@ -287,3 +312,43 @@ def test_a_small_file_that_would_become_gigabytes(make: Any, name: str, reason: 
         last = next(opened._frames)
     assert 0 < last["peak"] < 256 << 20
     assert reasons(read(file, declared)) == {reason: [None]}
+
+
+def _children(pid: int) -> list[int]:
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(text) for listing in lists for text in listing.read_text().split()]
+
+
+def test_a_process_that_dies_is_a_file_that_cant_be_read() -> None:
+    """The one that unpacks, or the one that starts it: the next file is read by another."""
+    big = written({"first": [f"{row:050}" for row in range(400_000)], "whoever": ["x"] * 400_000})
+    small = written({"first": ["a"], "whoever": ["x"]})
+    declared, faults = dataset("first"), parquet.Findings()
+    with parquet.ParquetFile(big[:4], io.BytesIO(big[4:]), Limits(), faults, None) as file:
+        assert len(file.names(declared.variables)) == 2
+        process = parquet._server()._process
+        assert process is not None
+        (child,) = _children(process.pid)
+        os.kill(child, signal.SIGKILL)
+        with pytest.raises(parquet.Stopped):
+            list(file.blocks())
+    assert [fault.reason for fault in faults.listed()] == ["parquet_damaged"]
+    assert read(small, declared).accepted
+    process.kill()
+    process.wait()
+    assert read(small, declared).accepted
+    assert parquet._server()._process is not process
+
+
+def test_the_process_that_unpacks_holds_nothing_of_ours() -> None:
+    """Started afresh: no environment, no handle, no dump (row V24)."""
+    assert read(written({"first": ["a"], "whoever": ["x"]}), dataset("first")).accepted
+    process = parquet._server()._process
+    assert process is not None
+    proc = Path(f"/proc/{process.pid}")
+    names = {entry.partition(b"=")[0] for entry in (proc / "environ").read_bytes().split(b"\0")}
+    assert names <= {
+        b"", b"PATH", b"LD_LIBRARY_PATH", b"PYTHONPATH", b"ARROW_DEFAULT_MEMORY_POOL", b"LC_CTYPE"
+    }  # fmt: skip
+    handles = {str(handle.readlink()).partition(":")[0] for handle in (proc / "fd").iterdir()}
+    assert handles <= {"/dev/null", "socket"}
