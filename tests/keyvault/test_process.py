@@ -592,6 +592,13 @@ def test_an_error_nobody_knows(
         asking.role("intake")
 
 
+def test_two_doors_that_are_closed(remote: Remote, vault: Vault, house: House) -> None:
+    """A vault in this process has nothing to let go of; the other one opens again by itself."""
+    for door in (vault, house.vault):
+        door.close()
+        assert door.role("intake").role == "intake"
+
+
 def test_nothing_prints(remote: Remote, vault: Vault, house: House) -> None:
     assert repr(vault) == f"<Vault on <Proxy to {remote.path}>>"
     assert "bytes hidden" in repr(house.vault)

@@ -347,6 +347,10 @@ def _another_application(house: House, request: Request) -> None:
     request.permit = {**request.permit, "application": "other-1"}
 
 
+def _anothers_scope(house: House, request: Request) -> None:
+    request.permit = {**request.permit, "scope": "standard"}
+
+
 def _no_permit(house: House, request: Request) -> None:
     request.permit = {**request.permit, "kind": "identified"}
 
@@ -365,6 +369,7 @@ def _no_permit(house: House, request: Request) -> None:
         (_wider_permit, "something else than was applied for"),
         (_finer_permit, "something else than was applied for"),
         (_another_application, "another application"),
+        (_anothers_scope, "its own project"),
         (_no_permit, "kind"),
     ],
 )
@@ -567,6 +572,8 @@ def test_receipts_and_manifests(house: House, conn: Connection) -> None:
     assert old == public
     signed = house.vault.sign_receipt(conn, {"type": "receipt", "version": 1})
     assert signed["signature"]["key"] == new
+    with pytest.raises(SignatureError, match="receipts and manifests"):
+        house.safe.sign_document(conn, {"type": "permit", "version": 1})
     with pytest.raises(SignatureError, match="is `receipt`"):
         house.vault.sign_receipt(conn, {"type": "permit", "version": 1})
 
