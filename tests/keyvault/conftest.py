@@ -105,7 +105,7 @@ def new_engine(path: Path) -> Engine:
     def _connect(connection: Any, _: Any) -> None:
         connection.isolation_level = None
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA busy_timeout=5000")
+        connection.execute("PRAGMA busy_timeout=30000")
 
     @event.listens_for(engine, "begin")
     def _begin(conn: Connection) -> None:

@@ -315,7 +315,7 @@ def test_linkage_makes_no_pseudonym_key(remote: Remote) -> None:
     remote.roles = frozenset({"linkage"})
     assert remote.refused("make_first", purpose="pseudonym", owner="x") == "NotForYouError"
     assert remote.refused("make_first", purpose="spine", owner="x") == "None"
-    assert remote.refused("make_first", purpose="permit", owner="service") == "KeyringError"
+    assert remote.refused("make_first", purpose="permit", owner="x") == "KeyringError"
 
 
 def test_no_second_first_key(remote: Remote, vault: Vault) -> None:
