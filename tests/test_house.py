@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+
+from api.roles import ROLES, read_users
 
 ROOT = Path(__file__).parents[1]
 
@@ -78,6 +81,29 @@ def test_the_container_copies_what_is_there_and_starts_what_exists() -> None:
     for option in re.findall(r'"(--[a-z-]+)"', command[1]):
         assert option in told
     assert "USER schakel" in text
+
+
+def test_each_role_is_a_container_under_its_own_user() -> None:
+    """The compose file says for each role what `schakel serve` and the vault are told."""
+    held = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text(encoding="utf-8"))
+    services = held["services"]
+    setup = services.pop("setup")
+    assert set(services) == set(ROLES)
+    users = read_users(services["vault"]["environment"]["SCHAKEL_ROLE_USERS"])
+    for role, service in services.items():
+        assert service["user"] == f"{users[role].uid}:{users[role].gid}"
+        assert service["command"][:4] == ["schakel", "serve", "--roles", role]
+        assert (service["network_mode"] == "none") == (role != "api")
+        assert service["group_add"] == ["61000"]
+    assert len({user.uid for user in users.values()}) == len(ROLES)
+    assert "--group 61000" in setup["command"][-1]
+    told = subprocess.run(
+        [Path(sys.executable).parent / "schakel", "roles", "prepare", "--help"],
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert "--users" in told
+    assert "--group" in told
 
 
 def test_ci_runs_what_a_newcomer_runs() -> None:
