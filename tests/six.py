@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from api import roles
 from api.client import Client
 from api.demo.cast import Cast
 from api.serving import ROLES
@@ -88,7 +87,13 @@ class Six(Cast):
         """Found the service, and give its files to the six users if there are any."""
         super().found()
         if self.users:
-            roles.prepare(self.settings, roles.read_users(users_text(self.users)), GROUP)
+            subprocess.run(
+                [sys.executable, "-c", "from api.cli import main; main()", "roles", "prepare",
+                 "--users", users_text(self.users), "--group", str(GROUP),
+                 "--data", str(self.settings.data)],
+                check=True,
+                stdout=subprocess.DEVNULL,
+            )  # fmt: skip
 
     def start(self, days: int = 0) -> None:
         """Start all six at once; they find each other."""

@@ -30,7 +30,9 @@ def init(
     from api import founding, profiles
     from api.profiles import Profile
     from api.settings import Settings
+    from keyvault.memory import close_memory
 
+    close_memory()
     settings = Settings(data=data) if data else Settings()
     requests, made = [], []
     for item in administrator:

@@ -274,6 +274,8 @@ def test_a_faulty_extract_is_shown_by_row_variable_and_reason(cli: Cli, tmp_path
         ),
         (("init", "--administrator", "one=One", "--data", "d"), 1, "two"),
         (("serve", "--data", "empty-folder"), 1, "schakel init"),
+        (("serve", "--roles", "courier"), 2, "no process role courier"),
+        (("roles", "prepare", "--users", "courier=1", "--group", "1"), 2, "ROLE=USER"),
         (("identity", "bad.yaml"), 2, "never overwritten"),
         (("profile", "new", "admin-1", "--name", "x", "--request", "r"), 2, "already"),
         (("check", ".", "--dataset", "good.yaml"), 2, "is a folder"),

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,8 @@ import httpx
 import pytest
 
 from api.demo.cast import Cast
-from api.serving import Unsafe, _NoTraces, check_transport
+from api.service import NotFounded
+from api.serving import UnknownRole, Unsafe, _NoTraces, check_transport, serve
 from api.settings import Settings
 
 
@@ -62,11 +64,67 @@ def test_a_service_starts_keeps_its_worker_and_ends(tmp_path: Path) -> None:
         os.kill(workers[0], signal.SIGKILL)
         replaced = _wait_for(lambda: [pid for pid in _workers(process.pid) if pid != workers[0]])
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=20)
-        if process.stdout is not None:
-            process.stdout.close()
+        _ended(process)
     assert not Path(f"/proc/{replaced[0]}").exists()
+
+
+def test_no_process_of_a_service_is_dumped(tmp_path: Path) -> None:
+    """V24: in the embedded form too, where both processes have the root in their hands."""
+    cast = Cast(tmp_path)
+    cast.found()
+    process, _ = _started(cast)
+    try:
+        pids = [process.pid, *_wait_for(lambda: _closed(_workers(process.pid)))]
+        assert _closed(pids) == pids
+    finally:
+        _ended(process)
+
+
+def _closed(pids: list[int]) -> list[int]:
+    """Those that write no core file."""
+    limits = {pid: Path(f"/proc/{pid}/limits").read_text() for pid in pids}
+    return [pid for pid in pids if re.search(r"Max core file size +0 +0 ", limits[pid])]
+
+
+def _ended(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGTERM)
+    process.wait(timeout=20)
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def test_several_roles_under_one_hand(tmp_path: Path) -> None:
+    """A process for each, kept alive; all end together."""
+    cast = Cast(tmp_path)
+    cast.found()
+    command = ["serve", "--roles", "vault,api", "--port", "0", "--data", str(cast.settings.data)]
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from api.cli import main; main()", *command],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(2)]
+        address = next(line for line in lines if "http" in line).rpartition(" ")[2].strip()
+        assert httpx.get(f"{address}/keys").json()["ledger"]
+        running = _workers(process.pid)
+        assert len(running) == 2
+        os.kill(running[0], signal.SIGKILL)
+        assert "listens" in process.stdout.readline()
+        assert len(_workers(process.pid)) == 2
+        running = _workers(process.pid)
+    finally:
+        _ended(process)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in running)
+
+
+def test_a_role_that_is_none(tmp_path: Path) -> None:
+    """Said before anything is opened."""
+    with pytest.raises(UnknownRole, match="courier"):
+        serve(Settings(data=tmp_path), roles=["courier"])
+    with pytest.raises(NotFounded, match="schakel init"):
+        serve(Settings(data=tmp_path), roles=["intake"])
 
 
 def _workers(pid: int) -> list[int]:
