@@ -27,6 +27,7 @@ from keyvault.errors import (
     SignatureError,
     VaultAwayError,
 )
+from keyvault.safe import Safe
 from keyvault.vault import Vault
 from policies.access import Actor
 from policies.refusals import Refused
@@ -49,14 +50,14 @@ class Service:
     @classmethod
     def open(cls, settings: Settings, clock: Clock | None = None) -> "Service":
         """Open what `schakel init` founded, with the root key in this process."""
+        clock = clock or Clock()
         if not settings.root_key.exists():
             raise NotFounded(
                 f"There is no service in {settings.data} yet. Run `schakel init` first."
             )
         engine = store.connect(settings.database)
-        with engine.begin() as connection:
-            vault = Vault.open(connection, FileCustody.open(settings.root_key))
-        return cls(settings, engine, vault, Objects(settings.objects), clock or Clock())
+        vault = Vault(open_safe(settings, engine, clock))
+        return cls(settings, engine, vault, Objects(settings.objects), clock)
 
     @classmethod
     def behind_vault(cls, settings: Settings, clock: Clock, patience: float) -> "Service":
@@ -115,6 +116,15 @@ class Service:
             facts |= {"path": template, **_ours(session, named)}
             work = Work(session, self.vault, self.objects, actor, now)
             work.note("request.refused", **facts)
+
+
+def open_safe(settings: Settings, engine: Engine, clock: Clock) -> Safe:
+    """The safe with the root in it, and an end made to a rotation that a crash cut off."""
+    safe = Safe(FileCustody.open(settings.root_key))
+    with engine.begin() as connection:
+        safe.publics(connection)
+        safe.finish(connection, now=clock.now(), actor=None)
+    return safe
 
 
 def _ours(session: Session, named: Mapping[str, Any]) -> dict[str, str]:

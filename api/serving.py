@@ -25,18 +25,15 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import uvicorn
-from sqlalchemy import Engine
 
 from api import logs, store, worker
 from api import roles as users
 from api.app import create_app
 from api.founding import migrate
-from api.service import NotFounded, Service, whereabouts
+from api.service import NotFounded, Service, open_safe, whereabouts
 from api.settings import Clock, Settings
 from keyvault import server
-from keyvault.custody import FileCustody
 from keyvault.memory import close_memory
-from keyvault.safe import Safe
 
 log = logging.getLogger("schakel")
 
@@ -134,7 +131,6 @@ def run_worker(settings: Settings, clock: Clock, parent: int) -> None:
 def _everything(settings: Settings, clock: Clock) -> None:
     migrate(settings)
     service = Service.open(settings, clock)
-    _opened(settings, service.engine, clock)
     over = threading.Event()
     start = partial(_start, run_worker, settings, clock)
     keeper = threading.Thread(target=_keep, args=([start], over), daemon=True)
@@ -199,21 +195,12 @@ def _vault(settings: Settings, clock: Clock, wanted: Callable[[], bool]) -> None
         )
     migrate(settings)
     engine = store.connect(settings.database)
-    safe = _opened(settings, engine, clock)
+    safe = open_safe(settings, engine, clock)
     reading = engine.execution_options(read_only=True).connect
     settings.socket.parent.mkdir(mode=0o700, exist_ok=True)
     with server.listen(settings.socket) as listening:
         print(f"Schakel's vault listens at {settings.socket}", flush=True)  # noqa: T201 - whoever starts it waits
         server.Server(safe, reading, engine.begin, roles_of, clock.now).run(listening, wanted)
-
-
-def _opened(settings: Settings, engine: Engine, clock: Clock) -> Safe:
-    """The safe, with an end made to a rotation that a crash cut off."""
-    safe = Safe(FileCustody.open(settings.root_key))
-    with engine.begin() as connection:
-        safe.publics(connection)
-        safe.finish(connection, now=clock.now(), actor=None)
-    return safe
 
 
 def _api(service: Service, wanted: Callable[[], bool]) -> None:
