@@ -219,7 +219,8 @@ class Worker:
             self._tell,
         )
         with self._work(taken) as work:
-            releases.record_envelopes(work, release, made)
+            if made is not None:
+                releases.record_envelopes(work, release, made)
             jobs.finish(work.session, taken, {"release": release}, work.now)
 
 

@@ -28,7 +28,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from keyvault.calls import Broken, receive, send
+from keyvault.calls import Broken, begun, rest, send
 from keyvault.errors import (
     KeyringError,
     KeyvaultError,
@@ -61,6 +61,10 @@ JOB = frozenset(
 
 MOST_CONNECTIONS = 64
 """Open connections of one user."""
+
+MOST_CALLS = 4
+"""Calls of one user that are read and answered at a time: no user has all of the memory, or of the
+time. More than one, since a rotation of the root waits for writers who may be asking meanwhile."""
 
 _CREDENTIALS = struct.Struct("3i")
 Answer = tuple[dict[str, Any], bytes]
@@ -107,6 +111,7 @@ class Server:
         self._roles_of, self._now = roles_of, now
         self._watch, self._ledger = Watch(), threading.Lock()
         self._open: dict[socket.socket, int] = {}
+        self._turns: dict[int, threading.BoundedSemaphore] = {}
         self._counting = threading.Lock()
         self._calls: Mapping[str, tuple[frozenset[str], Callable[[Call], Answer]]] = {
             "publics": (frozenset(CALLERS), self._publics),
@@ -135,35 +140,42 @@ class Server:
         finally:
             with self._counting:
                 for connection in self._open:
-                    connection.shutdown(socket.SHUT_RDWR)
+                    with suppress(OSError):  # it has gone by itself
+                        connection.shutdown(socket.SHUT_RDWR)
 
     def _attend(self, connection: socket.socket) -> None:
         with connection:
             option = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
             _, user, _ = _CREDENTIALS.unpack(option)
             roles = self._roles_of(user)
-            if not roles or not self._enters(connection, user):
+            turns = self._enters(connection, user) if roles else None
+            if turns is None:
                 log.warning("the vault shows user %d out", user)
                 return
             try:
-                self._converse(connection, roles)
+                self._converse(connection, roles, turns)
             finally:
                 with self._counting:
                     del self._open[connection]
 
-    def _enters(self, connection: socket.socket, user: int) -> bool:
+    def _enters(self, connection: socket.socket, user: int) -> threading.BoundedSemaphore | None:
+        """The turns of a user that has room for another connection; None where it hasn't."""
         with self._counting:
             if list(self._open.values()).count(user) >= MOST_CONNECTIONS:
-                return False
+                return None
             self._open[connection] = user
-            return True
+            return self._turns.setdefault(user, threading.BoundedSemaphore(MOST_CALLS))
 
-    def _converse(self, connection: socket.socket, roles: frozenset[str]) -> None:
+    def _converse(
+        self, connection: socket.socket, roles: frozenset[str], turns: threading.BoundedSemaphore
+    ) -> None:
         with suppress(Broken):
             while True:
                 connection.settimeout(None)
-                held, data = receive(connection)
-                send(connection, *self.answer(held, data, roles))
+                lengths = begun(connection)
+                with turns:
+                    held, data = rest(connection, lengths)
+                    send(connection, *self.answer(held, data, roles))
 
     def answer(self, held: Mapping[str, Any], data: bytes, roles: frozenset[str]) -> Answer:
         """Answer one call of a process that may take these roles."""

@@ -402,6 +402,14 @@ def archive(files: Mapping[str, bytes]) -> bytes:
     return sink.getvalue()
 
 
+def manifest_of(archived: bytes) -> bytes:
+    """The manifest's bytes, without reading the rest of the archive; empty where there is none."""
+    with tarfile.open(fileobj=io.BytesIO(archived), mode="r:") as tar:
+        found = [entry for entry in tar if entry.name == MANIFEST]
+        source = tar.extractfile(found[0]) if len(found) == 1 else None
+        return source.read() if source else b""
+
+
 def contents(archived: bytes) -> dict[str, bytes]:
     """The files of an archive by path. Anything but plain files under relative paths, and a path
     that stands there twice, is a `PackageError`."""

@@ -402,17 +402,24 @@ def seal_envelopes(
     identifier: str,
     now: datetime,
     progress: Progress,
-) -> dict[str, Stored]:
-    """Encrypt a cleared package to each recipient that its permit names, one envelope each."""
+) -> dict[str, Stored] | None:
+    """Encrypt a cleared package to each recipient that its permit names, one envelope each.
+
+    None when the release isn't cleared, or not any more.
+    """
     role = vault.role("release")
     with reading(engine) as session:
         release: Release = found(session.get(Release, identifier))
+        if release.state != "cleared":
+            return None
         permit = vault.permit(session.connection(), release.permit, "release", now=now)
+        consents.demand(session, vault, permit, release.request["deliveries"])
         stored: Any = sealed_object(session, found(release.package))
         key = role.open(stored_key(session.connection(), found(stored.key)))
         archive = open_bytes(
             objects.get(stored.name, stored.sha256), key, f"package|{identifier}|1"
         )
+        _refuse_uncleared(session, vault, release, archive)
     envelopes = {}
     for number, recipient in enumerate(permit.recipients):
         progress("seal envelopes", number / len(permit.recipients))
@@ -421,3 +428,25 @@ def seal_envelopes(
         pyrage.encrypt_io(io.BytesIO(archive), sealed, [to])
         envelopes[recipient.person] = Stored(*objects.put(sealed.getvalue(), "api"))
     return envelopes
+
+
+def clears(document: Mapping[str, Any], release: str, manifest_sha256: str | None) -> bool:
+    """Whether a document is the clearance of this very package."""
+    wanted = {"type": "clearance", "release": release, "manifest_sha256": manifest_sha256}
+    return all(document.get(name) == value for name, value in wanted.items())
+
+
+def _refuse_uncleared(session: Session, vault: Vault, release: Release, archive: bytes) -> None:
+    """No package leaves on the word of a row, which whoever captured the API or the database could
+    write: what a second statistician signed is held against the package itself."""
+    clearance = release.clearance or {"document": {}, "signature": {}}
+    document = clearance["document"]
+    signer = vault.verify(session.connection(), document, clearance["signature"])
+    manifest = hashlib.sha256(packages.manifest_of(archive)).hexdigest()
+    another = "statistician" in signer.roles and signer.id != release.builder
+    if not another or not clears(document, release.id, manifest):
+        raise Problem(
+            "bad-signature",
+            "The clearance that was signed is not one of this package by a second statistician.",
+            "Withdraw the release and build it again; find out who wrote to the database.",
+        )

@@ -202,10 +202,14 @@ def record_intake(work: Work, identifier: str, taken: TakenIn) -> Delivery:
     return delivery
 
 
+CHECKED = ("received", "checking")
+"""States of a delivery that intake has yet to end."""
+
+
 def start_checking(work: Work, identifier: str) -> bool:
     """Intake begins; False when an earlier attempt finished already."""
     delivery: Delivery = found(work.session.get(Delivery, identifier))
-    if delivery.state not in ("received", "checking"):
+    if delivery.state not in CHECKED:
         return False
     delivery.state = "checking"
     return True
@@ -217,4 +221,6 @@ def unusable(work: Work, identifier: str, problem: Problem) -> str | None:
     The ciphertext's object name comes back: to be deleted once this is committed.
     """
     delivery: Delivery = found(work.session.get(Delivery, identifier))
+    if delivery.state not in CHECKED:
+        return None  # its job was put back after it had been done
     return rejected(work, delivery, problem.type)

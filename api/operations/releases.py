@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from api import jobs
 from api.operations import ABSENT_THING, Stored, Work, consents, found, projects, standing
-from api.operations.building import Built, received
+from api.operations.building import Built, clears, received
 from api.operations.projects import keep_reason, reasons, sealed_permit, signed_by_actor
 from api.operations.sealed import sealed_object
 from api.problems import Problem
@@ -179,11 +179,7 @@ def clear(
     work.demand("release.clear", _thing(work, row))
     release: Release = found(row)
     signed_by_actor(work, document, signature)
-    if (
-        document.get("type") != "clearance"
-        or document.get("release") != identifier
-        or document.get("manifest_sha256") != release.manifest_sha256
-    ):
+    if not clears(document, identifier, release.manifest_sha256):
         raise Problem(
             "bad-signature",
             "What was signed is not the clearance of this package.",

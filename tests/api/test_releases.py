@@ -16,6 +16,9 @@ from api import cli, store
 from api.client import Client, PackageFault, read_identities
 from api.demo.evaluate import PSEUDONYM, Package, Search
 from api.demo.extracts import names_numbers_addresses
+from api.operations import building
+from api.problems import Problem
+from api.store import Release
 from keyvault.pseudonyms import check
 from policies import permits
 from policies import releases as packages
@@ -250,6 +253,41 @@ def test_a_clearance_signed_by_somebody_else_or_for_something_else_is_none(
     forged["document"]["at"] = "2020-01-01T00:00:00+00:00"
     refusal = refusal_of(lambda: delivered["statistician-2"].post(path, forged))
     assert (refusal.status, refusal.type) == (403, "bad-signature")
+
+
+def test_a_row_that_says_cleared_is_no_clearance(delivered: House, permit: str) -> None:
+    """P09, S17: whoever captured API or database gets no envelope: the release's own process holds
+    the second statistician's signature against the package that it is about to seal."""
+    built, another = delivered.built(permit), delivered.built(permit)
+    service = delivered.service
+
+    def sealed(state: str, person: str, about: dict[str, Any]) -> Any:
+        clearance = delivered.sign(
+            person, "clearance", release=about["id"], manifest_sha256=about["manifest_sha256"]
+        )
+        with store.writing(service.engine) as session:
+            row = session.get_one(Release, built["id"])
+            row.state, row.clearance = state, clearance
+        tools = (service.engine, service.vault, service.objects)
+        return building.seal_envelopes(
+            *tools, built["id"], service.clock.now(), lambda _stage, _share: None
+        )
+
+    for person, about in (
+        ("statistician-1", built),
+        ("researcher-1", built),
+        ("statistician-2", another),
+        ("statistician-2", {**built, "manifest_sha256": "0" * 64}),
+    ):
+        with pytest.raises(Problem, match="second statistician"):
+            sealed("cleared", person, about)
+    with store.writing(service.engine) as session:
+        session.get_one(Release, built["id"]).clearance = None
+    assert sealed("withdrawn", "statistician-2", built) is None
+    assert set(sealed("cleared", "statistician-2", built)) == {"researcher-1"}
+    with store.writing(service.engine) as session:
+        row = session.get_one(Release, built["id"])
+        row.state, row.clearance = "built", None
 
 
 def test_a_release_nobody_cleared_is_not_downloaded(delivered: House, permit: str) -> None:

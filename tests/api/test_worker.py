@@ -247,6 +247,17 @@ def test_an_intake_that_was_done_is_not_done_again(still: House, tmp_path: Path)
         assert row.upload is None
 
 
+def test_a_job_put_back_after_it_was_done_rejects_nothing(still: House, tmp_path: Path) -> None:
+    """What a job's signature doesn't cover is how far it has come: with that changed, and no
+    attempt left, what it did before stands all the same."""
+    delivery, worker = sent(still, tmp_path), Worker(still.service)
+    assert worker.step()
+    with store.writing(still.service.engine) as session:
+        session.execute(update(Job).values(state="queued", attempts=99, leased_until=None))
+    assert worker.step()
+    assert state(still, delivery) == "accepted"
+
+
 def test_a_changed_upload_is_noticed_before_it_is_read(still: House, tmp_path: Path) -> None:
     """What is read is held against the recorded hash: another good file in its place is none."""
     delivery, worker = sent(still, tmp_path), Worker(still.service)

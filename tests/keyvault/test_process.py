@@ -4,6 +4,8 @@ import logging
 import os
 import socket
 import threading
+import time
+import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -569,6 +571,66 @@ def test_messages_have_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
         other.close()
         with pytest.raises(Broken, match="no more"):
             send(one, {})
+
+
+def test_a_message_is_whole_in_time_however_it_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A byte now and then keeps nobody's turn for ever."""
+    monkeypatch.setattr(calls, "PATIENCE", 0.3)
+    one, other = socket.socketpair()
+    over = threading.Event()
+
+    def trickle() -> None:
+        one.sendall(b"\0\0\4\0\0\0\0\0")
+        while not over.wait(0.05):
+            with suppress(OSError):
+                one.sendall(b"x")
+
+    thread = threading.Thread(target=trickle)
+    with one, other:
+        thread.start()
+        try:
+            with pytest.raises(Broken, match="silent"):
+                receive(other)
+        finally:
+            over.set()
+            thread.join()
+
+
+def test_what_is_announced_takes_no_memory() -> None:
+    """Eight bytes don't make the vault set thirty-two megabytes aside."""
+    one, other = socket.socketpair()
+    with one, other:
+        one.sendall(b"\0\0\0\2" + calls.LONGEST_DATA.to_bytes(4) + b"{}")
+        one.close()
+        tracemalloc.start()
+        try:
+            with pytest.raises(Broken, match="gone"):
+                receive(other)
+            assert tracemalloc.get_traced_memory()[1] < 4 << 20
+        finally:
+            tracemalloc.stop()
+
+
+def test_a_user_who_keeps_its_turns_keeps_nobody_elses(
+    remote: Remote, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls that are begun and not finished hold up their own user, and that not for long."""
+    monkeypatch.setattr(server, "MOST_CALLS", 1)
+    monkeypatch.setattr(calls, "PATIENCE", 0.5)
+    remote.server._turns.clear()
+    vault.close()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stalling:
+        stalling.connect(str(remote.path))
+        stalling.sendall(b"\0\0\0\2\0\0\0\0")
+        until = time.monotonic() + 5
+        turns = lambda: list(remote.server._turns.values())  # noqa: E731
+        while not (turns() and turns()[0]._value == 0) and time.monotonic() < until:
+            time.sleep(0.01)
+        assert turns()[0]._value == 0
+        another = server.Server._enters(remote.server, stalling, os.geteuid() + 1)
+        assert another is not None
+        assert another.acquire(blocking=False)
+        assert vault.role("intake").role == "intake", "once the staller's time is over"
 
 
 @pytest.mark.parametrize("call", sorted(set(MAY) - {"reveal", "publics", "founders"}))
