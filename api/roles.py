@@ -11,9 +11,11 @@
 Each role's user has a group of its own (its primary one) and is in the one group that they share.
 """
 
+import errno
 import grp
 import os
 import pwd
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,30 +84,65 @@ def roles_by_user(text: str) -> Callable[[int], frozenset[str]]:
 def prepare(settings: Settings, users: Mapping[str, User], group: int) -> None:
     """Give a founded service's files to the users of its roles; for root, while nothing runs.
 
-    Again after an interruption, or with other users, sets everything right.
+    Again after an interruption, or with other users, sets everything right. A socket that is
+    somewhere else has a folder that the operator made.
     """
-    if missing := set(ROLES) - set(users):
-        raise BadUsers(f"Every role has a user; say which of {', '.join(sorted(missing))} too.")
-    vault, data = users["vault"], settings.data
+    _refuse_unfit(users, group)
+    vault, data = users["vault"], settings.data.resolve()
     _give(data, vault.uid, group, 0o3770)
     for name in ("schakel.sqlite", "schakel.sqlite-wal", "schakel.sqlite-shm"):
         if (data / name).exists():
             _give(data / name, vault.uid, group, 0o660)
-    _give(settings.root_key.parent, vault.uid, vault.gid, 0o700)
-    for path in settings.root_key.parent.iterdir():
+    keys, objects = settings.root_key.parent, settings.objects
+    _give(keys, vault.uid, vault.gid, 0o700)
+    for path in keys.iterdir():
         _give(path, vault.uid, vault.gid, 0o600)
-    settings.socket.parent.mkdir(exist_ok=True)
-    _give(settings.socket.parent, vault.uid, group, 0o2750)
-    settings.objects.mkdir(exist_ok=True)
-    _give(settings.objects, vault.uid, group, 0o2750)
+    if settings.vault_socket is None:
+        settings.socket.parent.mkdir(exist_ok=True)
+        _give(settings.socket.parent, vault.uid, group, 0o2750)
+    objects.mkdir(exist_ok=True)
+    _give(objects, vault.uid, group, 0o2750)
     for reader in READERS:
-        folder = settings.objects / reader
+        folder = objects / reader
         folder.mkdir(exist_ok=True)
         for path in folder.iterdir():
             _give(path, users[reader].uid, users[reader].gid, 0o640)
         _give(folder, users[reader].uid, users[reader].gid, 0o3733)
 
 
+def _refuse_unfit(users: Mapping[str, User], group: int) -> None:
+    """What keeps roles apart is that neither user nor own group is another's."""
+    if missing := set(ROLES) - set(users):
+        raise BadUsers(f"Every role has a user; say which of {', '.join(sorted(missing))} too.")
+    if any(users[role].uid == users["vault"].uid for role in CALLERS):
+        raise BadUsers("The vault's user can read the root key: give no other role the same one.")
+    own = {user.gid for user in users.values()}
+    if group in own or len(own) < len({user.uid for user in users.values()}):
+        raise BadUsers(
+            "Objects are readable to their reader's own group: give each user a primary group of "
+            "its own (`useradd --user-group`), and the shared group besides."
+        )
+
+
 def _give(path: Path, uid: int, gid: int, mode: int) -> None:
-    os.chown(path, uid, gid, follow_symlinks=False)
-    path.chmod(mode)
+    """Of what lies there itself: root follows no link that some role's user put there."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO):
+            raise
+        raise BadUsers(_NOT_OURS.format(path)) from None
+    try:
+        held = os.fstat(handle)
+        if not (stat.S_ISDIR(held.st_mode) or (stat.S_ISREG(held.st_mode) and held.st_nlink == 1)):
+            raise BadUsers(_NOT_OURS.format(path))
+        os.fchown(handle, uid, gid)
+        os.fchmod(handle, mode)
+    finally:
+        os.close(handle)
+
+
+_NOT_OURS = (
+    "{} is a link, or no file at all; no program of the service made it. Remove it, find out who "
+    "put it there, and run this again."
+)

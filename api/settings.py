@@ -50,7 +50,11 @@ class Settings(BaseSettings):
     The vault's process lets nobody else in; without it, its own user alone, who may take any role.
     """
     vault_socket: Path | None = None
-    """Where the vault's process listens; in `run` below `data` unless set."""
+    """Where the vault's process listens; in `run` below `data` unless set.
+
+    A folder somewhere else has to be the vault's user's, and closed to everybody but the group:
+    who can put a socket there can pass for the vault.
+    """
     behind_proxy: bool = False
     certificate: Path | None = None
     certificate_key: Path | None = None
