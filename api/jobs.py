@@ -22,12 +22,14 @@ from sqlalchemy.orm import Session
 from api.operations import Work
 from api.problems import Problem
 from api.processes import is_over
-from api.store import Job, new_id
+from api.store import Job, counted_once, new_id
 from keyvault.errors import SignatureError
 from keyvault.signing import utc_text
 
 RUNNABLE = ("queued", "running")
 MOST_ATTEMPTS = 5
+_MOST = 1 << 31
+"""Attempts and fences that no job of ours comes to."""
 
 
 class LeaseLost(Exception):  # noqa: N818 - what happened, from the worker's side
@@ -102,13 +104,17 @@ FORGED = Problem(
 def refuse_forged(work: Work, taken: Taken) -> bool:
     """End a job that the vault didn't sign, with an entry in the ledger; whether it was one.
 
-    In the transaction that took it, so that nothing else ever happens of it.
+    In the transaction that took it, so that nothing else ever happens of it. The first of an hour
+    in a queue is in the ledger and all are counted: whoever writes rows doesn't fill it.
     """
     try:
-        work.vault.verify_job(work.session.connection(), taken.document, taken.signature)
+        work.vault.verify_job(work.session.connection(), taken.document, str(taken.signature))
     except SignatureError:
         fail(work.session, taken, FORGED.document(), work.now)
-        work.note("job.forged", job=taken.id if _OURS.fullmatch(taken.id) else "unreadable")
+        queue = str(taken.document["queue"])  # one of the worker's own: it was taken from there
+        if counted_once(work.session, work.now, "", f"JOB {queue}", FORGED.type):
+            ours = _OURS.fullmatch(str(taken.id)) is not None
+            work.note("job.forged", queue=queue, job=taken.id if ours else "unreadable")
         return True
     return False
 
@@ -163,9 +169,10 @@ def _read(session: Session, identifier: str, now: datetime) -> tuple[Job, dict[s
     try:
         job = session.get_one(Job, identifier)
         dict(job.arguments)
-        _ = job.attempts + 1, job.fence + 1
+        if max(job.attempts, job.fence) >= _MOST:
+            raise ValueError
         return job, document(job)
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         session.expunge_all()
         session.execute(update(Job).where(Job.id == identifier).values(_emptied(now)))
         job = session.get_one(Job, identifier)

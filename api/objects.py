@@ -125,16 +125,23 @@ class Objects:
         _sync_folder(path.parent)
 
     def names(self, readers: Sequence[str] = READERS) -> Iterator[tuple[str, float]]:
-        """Every file in these roles' folders and when it was last changed (for sweeping)."""
+        """Every file in these roles' folders and when it was last changed."""
         for reader in readers:
-            for entry in (self._folder / reader).iterdir():
-                with suppress(FileNotFoundError):  # finished, or removed, a moment ago
-                    yield entry.name, entry.stat().st_mtime
+            yield from self.files(reader)
 
-    def sweep(self, name: str) -> None:
-        """Remove a file by its file name, unfinished ones included."""
-        name = Path(name).name
-        (self._folder / name.partition("-")[0] / name).unlink(missing_ok=True)
+    def files(self, reader: str) -> Iterator[tuple[str, float]]:
+        """The same of one role's folder."""
+        for entry in (self._folder / reader).iterdir():
+            with suppress(FileNotFoundError):  # finished, or removed, a moment ago
+                yield entry.name, entry.lstat().st_mtime
+
+    def sweep(self, reader: str, name: str) -> None:
+        """Remove a file from a role's folder by its file name, unfinished and foreign ones too.
+
+        What can't be removed (a folder that somebody put there) is left to the operator.
+        """
+        with suppress(OSError):
+            (self._folder / reader / Path(name).name).unlink()
 
 
 def _opened(path: Path, how: int) -> BinaryIO:

@@ -16,7 +16,7 @@ from api.objects import ObjectFault, Objects
 from api.operations import Work
 from api.problems import Problem, problem_of
 from api.settings import Clock, Settings
-from api.store import Application, Dataset, Delivery, Job, RefusedRequest, Release
+from api.store import Application, Dataset, Delivery, Job, Release
 from keyvault.custody import FileCustody
 from keyvault.errors import (
     EnrolmentError,
@@ -100,18 +100,10 @@ class Service:
 
         All are counted; a ledger with every one of them could be filled by anybody who is known.
         """
-        now = self.clock.now()
-        hour, route = now.strftime("%Y-%m-%dT%H"), f"{method} {template}"
+        now, route = self.clock.now(), f"{method} {template}"
         with store.writing(self.engine) as session:
-            row = session.get(RefusedRequest, (hour, actor.person, route, problem.type))
-            if row is not None:
-                row.count += 1
+            if not store.counted_once(session, now, actor.person, route, problem.type):
                 return
-            session.add(
-                RefusedRequest(
-                    hour=hour, person=actor.person, route=route, type=problem.type, count=1
-                )
-            )
             facts = {"type": problem.type, "status": problem.status, "method": method}
             facts |= {"path": template, **_ours(session, named)}
             work = Work(session, self.vault, self.objects, actor, now)

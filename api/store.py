@@ -270,7 +270,10 @@ class Stranger(Base):
 
 
 class RefusedRequest(Base):
-    """What somebody known was refused, by the hour: the first is in the ledger, all are counted."""
+    """What somebody known was refused, by the hour: the first is in the ledger, all are counted.
+
+    Forged jobs as well, which are nobody's.
+    """
 
     __tablename__ = "refused_request"
     hour: Mapped[str] = mapped_column(String(13), primary_key=True)
@@ -279,6 +282,18 @@ class RefusedRequest(Base):
     """Method and path template."""
     type: Mapped[str] = mapped_column(String(63), primary_key=True)
     count: Mapped[int]
+
+
+def counted_once(session: Session, now: datetime, person: str, route: str, kind: str) -> bool:
+    """Count a refusal; whether it is the hour's first of its kind there, for the ledger to hear."""
+    hour = now.strftime("%Y-%m-%dT%H")
+    row = session.get(RefusedRequest, (hour, person, route, kind))
+    if row is not None:
+        row.count += 1
+        return False
+    session.add(RefusedRequest(hour=hour, person=person, route=route, type=kind, count=1))
+    session.flush()
+    return True
 
 
 def there(url: str) -> bool:

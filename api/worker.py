@@ -240,9 +240,11 @@ def sweep(service: Service, readers: Sequence[str] = READERS) -> None:
     with store.reading(service.engine) as session:
         meant = set(session.scalars(select(StoredObject.name)))
         meant |= set(deliveries.uploads_under_way(session))
-    for name, changed in service.objects.names(readers):
-        if name not in meant and time.time() - changed > ORPHAN_AGE:
-            service.objects.sweep(name)
+    for reader in readers:
+        for name, changed in service.objects.files(reader):
+            ours = name in meant and name.startswith(f"{reader}-")
+            if not ours and time.time() - changed > ORPHAN_AGE:
+                service.objects.sweep(reader, name)
 
 
 class GivenUp(Exception):  # noqa: N818 - what became of it

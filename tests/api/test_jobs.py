@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select, text
 
 from api import jobs, store
 from api.jobs import LeaseLost, Taken
@@ -17,6 +18,7 @@ from api.processes import this_process
 from api.store import Base, Job
 from keyvault import tables
 from keyvault.custody import FileCustody
+from keyvault.ledger import entries
 from keyvault.vault import Vault
 from policies.access import Actor
 from tests.keyvault.conftest import someone
@@ -202,3 +204,60 @@ def test_arguments_hold_ids_and_counts_only(place: Place, engine: Engine) -> Non
         job = session.get(Job, identifier)
         assert job is not None
         assert job.arguments == {"n": 1}
+
+
+def _step(place: Place) -> bool | None:
+    """Take a job and hold it against its signature, as a worker does; None when there is none."""
+    with place.work() as work:
+        taken = jobs.take(work.session, ("release",), NOW, LEASE)
+        return None if taken is None else jobs.refuse_forged(work, taken)
+
+
+def _alarms(place: Place) -> int:
+    with place.engine.connect() as connection:
+        return [entry.kind for entry in entries(connection)].count("job.forged")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kind": "envelopes"},
+        {"actor": "mallory"},
+        {"arguments": '{"n": 2}'},
+        {"arguments": "[" * 100_000},
+        {"arguments": "no JSON"},
+        {"signature": b"\xff\xfe"},
+        {"created_at": "yesterday"},
+        {"attempts": 2**63 - 1},
+        {"fence": "a text"},
+        {"id": b"\xff\xfe"},
+        {"id": "85.07.30-033.28"},
+    ],
+    ids=lambda changes: "-".join(f"{name} {str(value)[:12]}" for name, value in changes.items()),
+)
+def test_a_forged_row_raises_an_alarm_and_nothing_else(
+    place: Place, changes: dict[str, Any]
+) -> None:
+    """It is ended, whatever is in it, and doesn't stand in the way of the job behind it."""
+    place.add()
+    true = place.add()
+    with place.engine.begin() as connection:
+        columns = ", ".join(f"{name} = :{name}" for name in changes)
+        connection.execute(text(f"UPDATE job SET {columns} WHERE sequence = 1"), changes)
+    assert _step(place) is True
+    assert _alarms(place) == 1
+    assert _step(place) is False
+    assert state(place.engine, true) == "running"
+    assert _step(place) is None
+
+
+def test_many_forged_rows_do_not_fill_the_ledger(place: Place) -> None:
+    """V24: the first of an hour is in the ledger for ever, and all are counted."""
+    for _ in range(5):
+        place.add()
+    with place.engine.begin() as connection:
+        connection.execute(text("UPDATE job SET actor = 'mallory'"))
+    assert [_step(place) for _ in range(6)] == [True] * 5 + [None]
+    assert _alarms(place) == 1
+    with store.reading(place.engine) as session:
+        assert [row.count for row in session.scalars(select(store.RefusedRequest))] == [5]

@@ -183,6 +183,24 @@ def test_orphans_are_swept_and_nothing_else(tmp_path: Path) -> None:
     service.engine.dispose()
 
 
+def test_what_another_role_left_in_a_folder_stops_no_sweep(tmp_path: Path) -> None:
+    """Any role may put files into another's folder: under whatever name, they go with the rest."""
+    cast = Cast(tmp_path)
+    cast.found()
+    service = Service.open(cast.settings, Clock())
+    orphan, _ = service.objects.put(b"left by a crash", "release")
+    folder = service.objects.path(orphan).parent
+    (folder / "folder").mkdir()
+    (folder / "0-link").symlink_to(tmp_path / "nowhere")
+    for name in ("any name", f"linkage-{'0' * 32}"):
+        (folder / name).write_bytes(b"")
+    for path in folder.iterdir():
+        os.utime(path, (0, 0), follow_symlinks=False)
+    sweep(service, ("release",))
+    assert [path.name for path in folder.iterdir()] == ["folder"]
+    service.engine.dispose()
+
+
 def test_an_upload_that_stands_still_is_given_up(tmp_path: Path) -> None:
     """After some days without a byte; one whose bytes still come in is left alone."""
     cast = Cast(tmp_path)
