@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, column, select, table, text, update
 
 from api import jobs, store
 from api.jobs import LeaseLost, Taken
@@ -242,8 +242,8 @@ def test_a_forged_row_raises_an_alarm_and_nothing_else(
     place.add()
     true = place.add()
     with place.engine.begin() as connection:
-        columns = ", ".join(f"{name} = :{name}" for name in changes)
-        connection.execute(text(f"UPDATE job SET {columns} WHERE sequence = 1"), changes)
+        job = table("job", column("sequence"), *map(column, changes))  # without the types of ours
+        connection.execute(update(job).where(job.c.sequence == 1).values(changes))
     assert _step(place) is True
     assert _alarms(place) == 1
     assert _step(place) is False
