@@ -160,7 +160,9 @@ class Watch:
     """What was seen committed, remembered: it can't become something else behind one's back.
 
     A process that signs checkpoints without writing the entries looks through it, so that neither
-    a caller nor who captured the database gets a fork signed while the process lives.
+    a caller nor who captured the database gets a fork of what was committed signed while the
+    process lives. What isn't committed yet may be signed and never come: a transaction that was
+    taken back leaves a checkpoint that no ledger fits, and so can a caller who means to.
     """
 
     def __init__(self) -> None:
@@ -191,11 +193,24 @@ def _copied(frontier: Frontier) -> Frontier:
 
 
 def grow(frontier: Frontier, leaves: Sequence[bytes]) -> None:
-    """Push leaves that claim the very places they come to; LedgerError for any other."""
+    """Push leaves that claim the very places they come to; LedgerError for any other, and for what
+    the pen wouldn't have written."""
     for leaf in leaves:
         if _claimed_position(leaf) != frontier.size:
             raise LedgerError(_OVERTAKEN)
+        _refuse_strange(leaf)
         frontier.push(leaf_hash(leaf))
+
+
+def _refuse_strange(leaf: bytes) -> None:
+    document = read_canonical(leaf)
+    shapes = {"version": int, "position": int, "at": str, "kind": str, "facts": dict}
+    whole = document.keys() == {*shapes, "actor"} and all(
+        isinstance(document[name], shape) for name, shape in shapes.items()
+    )
+    if not whole or document["version"] != 1 or not _is_fit(document["at"]):
+        raise LedgerError("That is no ledger entry.")
+    _refuse_unfit(document)
 
 
 def _refuse_unfit(document: Mapping[str, Any]) -> None:

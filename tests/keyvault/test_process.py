@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import Connection, delete, select, update
 
-from keyvault import calls, errors, proxy, server, tables, tokens
+from keyvault import calls, errors, proxy, server, signing, tables, tokens
 from keyvault.calls import Broken, receive, send
 from keyvault.errors import (
     EnrolmentError,
@@ -444,6 +444,32 @@ def test_no_fork_of_what_is_committed_is_signed(remote: Remote, vault: Vault) ->
     assert remote.ask("vouch", start=size - 1, leaves=[leaves[-1]])[0] == {"from": size}
     assert remote.refused("vouch", start=size, leaves=[leaves[-1]]) == "LedgerError"
     assert remote.refused("vouch", start=size, leaves=["{}"]) == "LedgerError"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"facts": {"name": "Jan Peeters"}},
+        {"facts": {"number": "85.07.30-033.28"}},
+        {"facts": ["x"]},
+        {"actor": "85073003328"},
+        {"kind": "A b"},
+        {"at": "the day before yesterday"},
+        {"at": 1},
+        {"version": 2},
+        {"more": 1},
+    ],
+)
+def test_what_no_entry_may_hold_gets_no_signature(remote: Remote, changes: dict[str, Any]) -> None:
+    """V24: a captured process can't put what has to be erasable where nothing ever is."""
+    with remote.work() as conn:
+        size = len(list(entries(conn)))
+    leaf = {"version": 1, "position": size, "at": utc_text(NOW), "kind": "a.b", "actor": "ann"}
+    said = signing.canonical({**leaf, "facts": {"n": 1}, **changes}).decode()
+    assert remote.refused("vouch", start=size, leaves=[said]) == (
+        "LedgerError" if changes else "None"
+    )
 
 
 def test_a_ledger_rewritten_behind_its_back(remote: Remote, vault: Vault) -> None:
