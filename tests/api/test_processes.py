@@ -1,6 +1,5 @@
 """Whether the process that holds a lease is over: said only of what can be seen."""
 
-import os
 import subprocess
 import sys
 
@@ -42,7 +41,8 @@ def test_of_other_machines_and_containers_nothing_is_known(position: int) -> Non
     assert not is_over(" ".join(words))
 
 
-@pytest.mark.parametrize("name", [None, "", "x", "a b c", b"\0", 7, f"{os.getpid()}"])
+@pytest.mark.parametrize("name", [None, "", "x", "a b c", b"\0", 7])
 def test_what_is_no_name_tells_nothing(name: object) -> None:
     """Whoever can write to the database writes what they like."""
     assert not is_over(name)
+    assert not is_over(f"{os.getpid()}")
