@@ -1,5 +1,6 @@
 """Whether the process that holds a lease is over: said only of what can be seen."""
 
+import os
 import subprocess
 import sys
 
