@@ -26,6 +26,9 @@ from api.store import Job, counted_once, new_id
 from keyvault.errors import SignatureError
 from keyvault.signing import utc_text
 
+QUEUES = ("intake", "linkage", "release", "identified")
+"""One for each role that works. Nothing is enqueued for `identified` yet: its operations
+(identified data for the bodies that the law names, reversal of pseudonyms) aren't built."""
 RUNNABLE = ("queued", "running")
 MOST_ATTEMPTS = 5
 _MOST = 1 << 31
@@ -107,16 +110,42 @@ def refuse_forged(work: Work, taken: Taken) -> bool:
     In the transaction that took it, so that nothing else ever happens of it. The first of an hour
     in a queue is in the ledger and all are counted: whoever writes rows doesn't fill it.
     """
+    if _is_true(work, taken.document, taken.signature):
+        return False
+    fail(work.session, taken, FORGED.document(), work.now)
+    _raise_alarm(work, taken.id, taken.document["queue"])
+    return True
+
+
+def audit(work: Work) -> int:
+    """End every forged job, those as well that no worker would ever take (of no queue that there
+    is, or not before next year) and that stand in the way of their group; how many there were."""
+    count = 0
+    rows = select(Job.id).where(Job.state.in_(RUNNABLE))
+    for identifier in work.session.scalars(rows).all():
+        job, said = _read(work.session, identifier, work.now)
+        if not _is_true(work, said, job.signature):
+            job.state, job.problem, job.ended_at = "failed", FORGED.document(), work.now
+            work.session.flush()
+            _raise_alarm(work, job.id, job.queue)
+            count += 1
+    return count
+
+
+def _is_true(work: Work, said: dict[str, Any], signature: str) -> bool:
     try:
-        work.vault.verify_job(work.session.connection(), taken.document, str(taken.signature))
+        work.vault.verify_job(work.session.connection(), said, str(signature))
     except SignatureError:
-        fail(work.session, taken, FORGED.document(), work.now)
-        queue = str(taken.document["queue"])  # one of the worker's own: it was taken from there
-        if counted_once(work.session, work.now, "", f"JOB {queue}", FORGED.type):
-            ours = _OURS.fullmatch(str(taken.id)) is not None
-            work.note("job.forged", queue=queue, job=taken.id if ours else "unreadable")
-        return True
-    return False
+        return False
+    return True
+
+
+def _raise_alarm(work: Work, identifier: str, queue: str) -> None:
+    """Neither text is believed: whoever wrote the row chose them."""
+    queue = queue if queue in QUEUES else "unknown"
+    if counted_once(work.session, work.now, "", f"JOB {queue}", FORGED.type):
+        ours = _OURS.fullmatch(str(identifier)) is not None
+        work.note("job.forged", queue=queue, job=identifier if ours else "unreadable")
 
 
 def waiting(session: Session, queues: tuple[str, ...], now: datetime) -> bool:

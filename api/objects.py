@@ -125,15 +125,11 @@ class Objects:
         _sync_folder(path.parent)
 
     def names(self, readers: Sequence[str] = READERS) -> Iterator[tuple[str, float]]:
-        """Every file in these roles' folders and when it was last changed."""
+        """Every file in these roles' folders and when it was last changed (for sweeping)."""
         for reader in readers:
-            yield from self.files(reader)
-
-    def files(self, reader: str) -> Iterator[tuple[str, float]]:
-        """The same of one role's folder."""
-        for entry in (self._folder / reader).iterdir():
-            with suppress(FileNotFoundError):  # finished, or removed, a moment ago
-                yield entry.name, entry.lstat().st_mtime
+            for entry in (self._folder / reader).iterdir():
+                with suppress(FileNotFoundError):  # finished, or removed, a moment ago
+                    yield entry.name, entry.lstat().st_mtime
 
     def sweep(self, reader: str, name: str) -> None:
         """Remove a file from a role's folder by its file name, unfinished and foreign ones too.

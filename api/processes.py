@@ -41,6 +41,11 @@ def is_over(process: object) -> bool:
     """Whether the process of that name has ended, as far as that can be known here."""
     try:
         here, pid, began = str(process).rsplit(" ", 2)
-        return here == _here() and _began(int(pid)) != began
+        return here == _here() and _began(int(pid)) != began and _seen()
     except (OSError, ValueError):
         return False
+
+
+def _seen() -> bool:
+    """Whether other users' processes are shown here at all (proc(5), hidepid)."""
+    return (PROC / "1").exists()

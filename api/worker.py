@@ -17,7 +17,7 @@ from datetime import timedelta
 from sqlalchemy import select
 
 from api import jobs, store
-from api.jobs import LeaseLost, Taken
+from api.jobs import QUEUES, LeaseLost, Taken
 from api.objects import READERS
 from api.operations import NOBODY, Work, building, deliveries, intake, linkage, releases
 from api.problems import Problem
@@ -29,9 +29,6 @@ from policies.access import Actor
 
 log = logging.getLogger("schakel")
 
-QUEUES = ("intake", "linkage", "release", "identified")
-"""One for each role that works. Nothing is enqueued for `identified` yet: its operations
-(identified data for the bodies that the law names, reversal of pseudonyms) aren't built."""
 PAUSE = 0.1
 BEAT = 1.0
 ORPHAN_AGE = 3600.0
@@ -62,11 +59,20 @@ class Worker:
                 if time.monotonic() >= next_sweep:
                     next_sweep += SWEEP_EVERY
                     sweep(self._service, READERS if self._queues == QUEUES else self._queues)
+                    self._audit()
                 if not self.step():
                     time.sleep(PAUSE)
             except Exception as error:
                 log.warning("worker: %s", whereabouts(error))
                 time.sleep(BEAT)
+
+    def _audit(self) -> None:
+        service = self._service
+        with store.writing(service.engine) as session:
+            work = Work(session, service.vault, service.objects, NOBODY, service.clock.now())
+            forged = jobs.audit(work)
+        if forged:
+            log.error("%d forged jobs were refused; the ledger has an id", forged)
 
     def step(self) -> bool:
         """Do one job, if there is one; whether there was."""
@@ -241,7 +247,7 @@ def sweep(service: Service, readers: Sequence[str] = READERS) -> None:
         meant = set(session.scalars(select(StoredObject.name)))
         meant |= set(deliveries.uploads_under_way(session))
     for reader in readers:
-        for name, changed in service.objects.files(reader):
+        for name, changed in service.objects.names((reader,)):
             ours = name in meant and name.startswith(f"{reader}-")
             if not ours and time.time() - changed > ORPHAN_AGE:
                 service.objects.sweep(reader, name)

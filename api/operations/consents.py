@@ -1,9 +1,11 @@
 """A holder's consent, where its conditions ask for it: decided, kept, and asked after everywhere.
 
-`demand` is the one check; linkage, building, clearance and download each make it. Every time, the
-last decision is read back and its signature verified anew: somebody who captured the database can
-add rows to it, and none of them counts for a yes. A signer who isn't the holder's any more, or has
-other keys by now, makes that decision count for nothing, and the holder signs another.
+`demand` is the one check; linkage, building, clearance, sealing and download each make it. Every
+time, the last decision is read back and its signature verified anew: somebody who captured the
+database can add rows to it, and none of them counts for a yes. (Rows taken away are another matter:
+with its no removed, an older yes counts again.) A signer who isn't the holder's any more, or has
+other keys by now, makes that decision count for nothing, and the holder signs another. What a scope
+linked under a yes stays in its spine when that is withdrawn.
 """
 
 from collections.abc import Iterable
@@ -14,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.operations import Work, found
-from api.operations.projects import signed_by_actor
+from api.operations.projects import seal_again, signed_by_actor
 from api.problems import Problem
 from api.store import Application, Consent, Dataset, new_id
 from keyvault.errors import EnrolmentError, SignatureError
@@ -239,4 +241,6 @@ def decide(
         application=row.id,
         sha256=permits.sha256(document),
     )
+    if document["given"] and row.permit is not None:
+        seal_again(work, row.permit)  # what was cleared, and not sealed before consent went away
     return _described(work, row, dataset)

@@ -8,9 +8,10 @@ from typing import Any
 import pyrage
 from sqlalchemy import select
 
+from api import jobs
 from api.operations import ABSENT_THING, Work, found, imports
 from api.problems import Problem, refuse
-from api.store import Application, Dataset, Project, Reason, new_id
+from api.store import Application, Dataset, Envelope, Project, Reason, Release, new_id
 from keyvault.errors import EnrolmentError, PermitAbsentError
 from linkage import datasets
 from linkage.engine import FIELDS
@@ -423,6 +424,17 @@ def resume(work: Work, identifier: str) -> dict[str, Any]:
     _demand_permit(work, identifier, "permit.resume")
     work.vault.resume(work.session.connection(), identifier, now=work.now, actor=work.actor.person)
     return permit(work, identifier)
+
+
+def seal_again(work: Work, permit: str) -> None:
+    """Have sealed what was cleared under a permit and has no envelopes yet."""
+    rows = work.session.scalars(
+        select(Release).where(Release.permit == permit, Release.state == "cleared")
+    )
+    for row in rows:
+        if not work.session.scalar(select(Envelope).where(Envelope.release == row.id).limit(1)):
+            row.refusal = None
+            jobs.enqueue(work, "envelopes", "release", {"release": row.id})
 
 
 def describe(row: Application) -> dict[str, Any]:

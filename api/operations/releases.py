@@ -229,14 +229,7 @@ def envelopes_failed(work: Work, identifier: str, problem: Problem) -> None:
 def resume(work: Work, permit: str) -> dict[str, Any]:
     """End a permit's suspension, and seal what was cleared under it and has no envelopes yet."""
     resumed = projects.resume(work, permit)
-    rows = work.session.scalars(
-        select(Release).where(Release.permit == permit, Release.state == "cleared")
-    )
-    for row in rows:
-        if not work.session.scalar(select(Envelope).where(Envelope.release == row.id).limit(1)):
-            row.refusal = None
-            arguments = {"release": row.id}
-            jobs.enqueue(work, "envelopes", "release", arguments)
+    projects.seal_again(work, permit)
     return resumed
 
 

@@ -256,6 +256,33 @@ def test_consent_withdrawn_while_a_release_is_built_stops_it(sender: Sender) -> 
     assert ended["refusal"]["type"].endswith("no-consent")
 
 
+def test_consent_withdrawn_between_clearing_and_sealing_stops_the_envelopes(
+    sender: Sender,
+) -> None:
+    """Nothing is sealed meanwhile; given again, what was cleared goes on to its recipients."""
+    house, permit = sender.house, sender.permit("withdrawn-before-sealing")
+    application = application_of(sender, permit)
+    decided(sender, application, 0)
+    built = house.built(permit)
+    house.working = False
+    try:
+        signature = house.sign(
+            "statistician-2",
+            "clearance",
+            release=built["id"],
+            manifest_sha256=built["manifest_sha256"],
+        )
+        house["statistician-2"].post(f"/releases/{built['id']}/clearance", signature)
+        decided(sender, application, 1, given=False, reason="no more")
+    finally:
+        house.working = True
+    stuck = house["statistician-2"].wait_release(built["id"])
+    assert stuck["refusal"]["type"].endswith("no-consent")
+    decided(sender, application, 2)
+    house["statistician-2"].wait_release(built["id"])
+    assert house.package(built["id"]).pseudonyms()
+
+
 def test_consent_is_given_to_one_application_and_no_other(sender: Sender) -> None:
     """An extension of the same project asks again."""
     first = sender.permit("extended-project")

@@ -261,3 +261,26 @@ def test_many_forged_rows_do_not_fill_the_ledger(place: Place) -> None:
     assert _alarms(place) == 1
     with store.reading(place.engine) as session:
         assert [row.count for row in session.scalars(select(store.RefusedRequest))] == [5]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"queue": "85.07.30-033.28"}, {"queue": b"\xff"}, {"not_before": "9999-01-01 00:00"}],
+)
+def test_a_forged_row_that_nobody_takes_blocks_its_scope_until_the_audit_only(
+    place: Place, changes: dict[str, Any]
+) -> None:
+    """Of no queue, or of a far year: its group goes on, and the alarm holds nothing of its text."""
+    place.add(group="scope:a")
+    true = place.add(group="scope:a")
+    with place.engine.begin() as connection:
+        job = table("job", column("sequence"), column("actor"), *map(column, changes))
+        forged = {**changes, "actor": "mallory"}
+        connection.execute(update(job).where(job.c.sequence == 1).values(forged))
+    assert _step(place) is None
+    with place.work() as work:
+        assert jobs.audit(work) == 1
+        assert jobs.audit(work) == 0
+    assert _alarms(place) == 1
+    assert _step(place) is False
+    assert state(place.engine, true) == "running"

@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from api import processes
 from api.processes import is_over, this_process
 
 NAME_ITSELF = "from api.processes import this_process; print(this_process(), flush=True); input()"
@@ -47,3 +49,14 @@ def test_what_is_no_name_tells_nothing(name: object) -> None:
     """Whoever can write to the database writes what they like."""
     assert not is_over(name)
     assert not is_over(f"{os.getpid()}")
+
+
+def test_where_processes_are_hidden_none_is_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A machine that hides others' processes (hidepid) doesn't make the living look dead."""
+    name = str(this_process())
+    monkeypatch.setattr(processes, "PROC", tmp_path)
+    assert not is_over(name)
+    (tmp_path / "1").mkdir()
+    assert is_over(name)
