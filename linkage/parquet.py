@@ -136,8 +136,8 @@ class ParquetFile:
         for variable, what in zip(variables, self._kinds, strict=True):
             if what in ("text", "nothing") or variable.type in _FITS.get(what, ()):
                 continue
-            if what == "integer" and variable.type == "code" and variable.codes is not None:
-                continue  # a code that lost its zero isn't in the list
+            if what == "integer" and _told_apart_as_numbers(variable):
+                continue
             reason = "type_unsuitable"
             if what == "nested":
                 reason = "nested_column"
@@ -205,13 +205,20 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
+def _told_apart_as_numbers(variable: Variable) -> bool:
+    """Whether a code that lost its zeros isn't in the list; `01` would be `1` if both are."""
+    codes = variable.codes or {}
+    return variable.type == "code" and 0 < len({code.lstrip("0") for code in codes}) == len(codes)
+
+
 def _plainly(texts: Any, variable: Variable) -> Any:
     """Small fractions without an exponent; of an integer, one means that digits were lost."""
-    if variable.type not in _FRACTIONS or not pc.any(pc.match_substring(texts, "e")).as_py():
+    exponents = pc.match_substring_regex(texts, "[eE]")  # floats have the one, decimals the other
+    if variable.type not in _FRACTIONS or not pc.any(exponents).as_py():
         return texts
     written = [
-        f"{Decimal(text):f}" if text is not None and "e" in text else text
-        for text in texts.to_pylist()
+        f"{Decimal(text):f}" if exponent else text
+        for text, exponent in zip(texts.to_pylist(), exponents.to_pylist(), strict=True)
     ]
     return pa.array(written, pa.string())
 

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 
 from linkage.datasets import DELIMITERS
@@ -208,7 +209,11 @@ class Records:
             )
         except (pa.ArrowInvalid, UnicodeEncodeError):
             return None
-        return [column.combine_chunks() for column in table.columns]
+        columns = [column.combine_chunks() for column in table.columns]
+        lengths = (pc.max(pc.binary_length(column.dictionary)).as_py() for column in columns)
+        if max(length or 0 for length in lengths) > csv.field_size_limit():
+            return None
+        return columns
 
     def _careful(self, text: str) -> tuple[Rows, list[list[str]]]:
         """Python's csv module, record by record; keeps a record that goes on in the next block."""

@@ -231,7 +231,7 @@ def _linkage(linkage: Mapping[str, Any]) -> list[str]:
             [
                 (
                     escape(entry["dataset"]),
-                    str(entry["links"]["all"]),
+                    _told(entry["links"]["all"]),
                     *map(_told, entry["links"]["by_quality"].values()),
                 )
                 for entry in datasets

@@ -147,7 +147,8 @@ def _column(name: str, table: pa.Table, about: Described, language: str) -> _Col
     numbers = _numbers(codes)
     said = values if status is None else pc.coalesce(values, status)
     known = [*numbers, *MISSING_CODES]
-    if not numbers or not pc.all(pc.is_in(said, value_set=pa.array(known))).as_py():
+    all_known = pc.all(pc.is_in(said, value_set=pa.array(known)), min_count=0)  # of none as well
+    if not numbers or not all_known.as_py():
         return _Column(name, label, said, None, {}, {}, whole=False)
     coded = np.array([*numbers.values(), *(np.nan for _ in MISSING_CODES)], np.float64)
     found = coded[pc.index_in(said, value_set=pa.array(known)).to_numpy(zero_copy_only=False)]

@@ -32,12 +32,6 @@ QUALITY: Mapping[str, Mapping[str, str]] = {
         "fr": "apparié par un numéro que le nom ou la date de naissance confirme",
         "de": "verknüpft über eine Nummer, die Name oder Geburtsdatum bestätigt",
     },
-    "converted_number": {
-        "en": "linked by a number that replaced another (bis to national number)",
-        "nl": "gekoppeld op een nummer dat een ander verving (bisnummer naar rijksregisternummer)",
-        "fr": "apparié par un numéro qui en a remplacé un autre (numéro bis, numéro national)",
-        "de": "verknüpft über eine Nummer, die eine andere ersetzt hat (Bis- zu Nationalnummer)",
-    },
     "very_similar": {
         "en": "linked without a number, with a probability of at least 0.99",
         "nl": "gekoppeld zonder nummer, met een kans van minstens 0,99",
@@ -58,7 +52,8 @@ QUALITY: Mapping[str, Mapping[str, str]] = {
     },
 }
 """Classes of link quality, best first, by the code that a row carries. They are classes and not
-probabilities: a probability would be nearly everybody's own."""
+probabilities: a probability would be nearly everybody's own. A number that was converted has no
+class of its own: a bis number tells that somebody came from abroad, which no rule let leave."""
 
 SURE = 0.99
 """Probability from which a link without a number counts as very similar."""
@@ -66,7 +61,7 @@ SURE = 0.99
 _OF_RULE: Mapping[str, str] = {
     "national_number": "number",
     "enterprise_number": "number",
-    "conversion": "converted_number",
+    "conversion": "number",
     "fuzzy": "similar",
     "new": "new",
 }
@@ -107,6 +102,9 @@ def rates(
             found = np.zeros(units.num_rows, bool)
             found[place] = True
             entry |= _found(units, found, keys, k)
+            if entry["found"] is None and len(place) in (found.sum(), *range(k)):
+                # as many rows as units found, or few: their number would give the other one back
+                entry["links"] = {"all": None, "by_quality": dict.fromkeys(QUALITY)}
         listed.append(entry)
     return {"k": k, "units": units.num_rows, "datasets": listed}
 

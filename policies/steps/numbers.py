@@ -151,7 +151,8 @@ class TopCode(Step):
         return cls(number(at, "top_code's `at`"))
 
     def apply(self, column: Any) -> Any:
-        return numerically(column, lambda values: np.minimum(values, self.at))
+        bound = _bound(self.at, column)
+        return numerically(column, lambda values: np.minimum(values, bound))
 
     def describe(self, language: Language) -> str:
         return self.says[language].format(at=self.at)
@@ -181,13 +182,23 @@ class BottomCode(Step):
         return cls(number(at, "bottom_code's `at`"))
 
     def apply(self, column: Any) -> Any:
-        return numerically(column, lambda values: np.maximum(values, self.at))
+        bound = _bound(self.at, column)
+        return numerically(column, lambda values: np.maximum(values, bound))
 
     def describe(self, language: Language) -> str:
         return self.says[language].format(at=self.at)
 
     def within(self, limits: Mapping[str, Any]) -> bool:
         return self.at >= float(limits.get("at_least", -math.inf))
+
+
+def _bound(at: int | float, column: Any) -> int | float:
+    """A bound in the column's own kind of number, in which it has to be exact."""
+    if not pa.types.is_integer(column.type):
+        return at
+    if at != int(at):
+        raise RuleError("top_code and bottom_code of whole numbers have to be at a whole number")
+    return int(at)
 
 
 def fault_of_bounds(steps: Sequence[Step]) -> str | None:

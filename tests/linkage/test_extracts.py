@@ -296,6 +296,7 @@ BROKEN = {
     "another line end": ("first;last;number\na;b;\ra;c;\n", "stray_line_break", [1]),
     "line break in a value": (HEADER + 'a;"b\nc";\n', "line_break", [1]),
     "NUL byte": (HEADER + "a;b\0c;\n", "null_byte", [1]),
+    "endless value, unquoted": (HEADER + f"a;{'b' * 200_000};\n", "field_too_long", [1]),
     "endless value": (HEADER + f'a;"{"b" * 200_000}";\n', "field_too_long", [1]),
 }
 

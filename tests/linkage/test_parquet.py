@@ -80,6 +80,11 @@ TYPED: dict[str, tuple[str, pa.Array, list[Any]]] = {
     "doubles": ("wage", pa.array([12.5, None, 1e-7, 1.125]), [12.5, None, 1e-7, 1.125]),
     "weights": ("stands_for", pa.array([12.5, None, 1e-7]), [12.5, None, 1e-7]),
     "decimals": ("wage", pa.array([Decimal("12.50"), None]), [12.5, None]),
+    "small decimals": (
+        "wage",
+        pa.array([Decimal("0"), Decimal("1E-8"), None], pa.decimal128(18, 8)),
+        [0.0, 1e-8, None],
+    ),
     "integers": ("count", pa.array([7, None], pa.int16()), [7, None]),
     "large integers": ("count", pa.array([10**17], pa.uint64()), [10**17]),
     "whole doubles": ("count", pa.array([7.0, None]), [7, None]),
@@ -171,6 +176,8 @@ def test_a_listed_code_may_be_a_number() -> None:
     assert column("state", pa.array([1]), state={"codes": codes}).accepted
     found = column("state", pa.array([1, 2]), state={"codes": codes})
     assert reasons(found) == {"not_in_code_list": [2]}
+    codes["2"] = {"en": "studies"}  # was a 2 that, or 02?
+    assert "number_without_zeros" in reasons(column("state", pa.array([2]), state={"codes": codes}))
 
 
 def test_columns_are_found_by_name() -> None:

@@ -324,13 +324,19 @@ def test_whole_numbers_too_large_for_a_double_are_text() -> None:
 
 
 def test_an_empty_table_can_be_written() -> None:
-    made = planned(table=table(0))
-    for data, how in (
-        (labelled.stata(made), pyreadstat.read_dta),
-        (labelled.spss(made), pyreadstat.read_sav),
+    """Its columns are of the same kind, with the same labels; `note` has codes of no list."""
+    for write, how in (
+        (labelled.stata, pyreadstat.read_dta),
+        (labelled.spss, pyreadstat.read_sav),
     ):
-        frame, _ = read(data, how)
+        frame, empty = read(write(planned(table=table(0))), how)
         assert frame.shape == (0, len(DESCRIBED))
+        _, full = read(write(planned()), how)
+        for name in {*full.column_names} - {"note"}:
+            kinds = [about.readstat_variable_types[name] for about in (empty, full)]
+            assert kinds[0] == kinds[1], name
+            labels = [about.variable_value_labels.get(name) for about in (empty, full)]
+            assert labels[0] == labels[1], name
 
 
 def test_codes_of_a_variable_are_in_the_order_of_its_rule() -> None:

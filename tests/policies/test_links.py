@@ -62,6 +62,19 @@ def test_where_no_class_can_hide_another_nothing_is_told() -> None:
     assert all(entry["units"] is entry["found"] is None for entry in told["by"]["class"])
 
 
+def test_the_number_of_rows_does_not_give_back_how_many_were_found() -> None:
+    """With a row for each unit found they are one number; with few rows it bounds the other."""
+    told = rates([("a", 60, 40), ("b", 100, 98)])
+    assert (told["found"], told["links"]["all"]) == (138, 138)
+    hidden = {"all": None, "by_quality": dict.fromkeys(links.QUALITY)}
+    for found in (3, 97):
+        assert rates([("a", 100, found)])["links"] == hidden
+    units, rows = release([("a", 100, 97)])
+    often = links.rates(units, {"work": pa.concat_tables([rows, rows])}, [], ["class"], K)
+    assert often["datasets"][0]["links"]["all"] == 194
+    assert rates([("a", 100, 0)])["links"]["all"] == 0
+
+
 CLASSES = st.lists(
     st.integers(K, 14).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n))),
     min_size=1,
@@ -101,7 +114,7 @@ def test_links_are_counted_by_how_they_were_decided() -> None:
         assert "found" not in counted  # in the universe everybody is found
         return counted["links"]
 
-    hidden = {"number": 40, "converted_number": 0, "very_similar": 0, "similar": None, "new": None}
+    hidden = {"number": 40, "very_similar": 0, "similar": None, "new": None}
     assert told(work) == {"all": 60, "by_quality": hidden}
     assert told(work.slice(0, 57))["by_quality"] == {**hidden, "similar": 17, "new": 0}
     assert told(work.slice(0, 3)) == {"all": 3, "by_quality": dict.fromkeys(links.QUALITY)}
@@ -120,7 +133,7 @@ def test_classes_are_no_finer_than_they_say() -> None:
     )
     probability = pa.chunked_array([[None, None, None, 0.99, 0.9899, None, None]], pa.float64())
     classes = links.quality(rules, probability).to_pylist()
-    named = ["number", "number", "converted_number", "very_similar", "similar", "new", None]
+    named = ["number", "number", "number", "very_similar", "similar", "new", None]
     assert classes == named
     with pytest.raises(PolicyError, match="no class"):
         links.quality(pa.chunked_array([["guessed"]]), pa.chunked_array([[0.5]]))

@@ -46,6 +46,16 @@ def test_bounds_and_rounding_in_any_order_are_the_same(values: list[float | None
     assert ordered == sorted(ordered)
 
 
+@pytest.mark.parametrize("step", ["top_code", "bottom_code"])
+def test_whole_numbers_are_bounded_by_whole_numbers(step: str) -> None:
+    """S11: 10.5 can't stand in a column of whole numbers; large ones aren't rounded on the way."""
+    numbers = pa.array([1, 30, 2**53 + 1])
+    with pytest.raises(RuleError, match="whole number"):
+        parse_rule([{step: {"at": 10.5}}]).apply(numbers, "integer")
+    bounded = parse_rule([{step: {"at": 30.0}}]).apply(numbers, "integer").to_pylist()
+    assert bounded == ([1, 30, 30] if step == "top_code" else [30, 30, 2**53 + 1])
+
+
 @pytest.mark.parametrize(
     "doc",
     [
