@@ -5,6 +5,7 @@ the downloaded files, and searches the files for anything that names somebody.
 """
 
 import csv
+import os
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +28,7 @@ from api.service import Service
 from api.store import Delivery
 from policies.coarsening import SUPPRESSED
 from policies.permits import UNITS
+from policies.releases import FORMATS
 
 DETERMINISTIC = ("national_number", "enterprise_number", "conversion")
 
@@ -82,6 +84,7 @@ def judge_links(rows: pd.DataFrame) -> dict[str, Any]:
     first). A deterministic link is false when its row-reference is somebody else. Fuzzy linking is
     judged on row-references of persons without a valid number of their own: precision over those
     that were put with another row of a delivery, recall over those whose person is in another row.
+    A link is right when the subject is that person, and another of the person's rows is there too.
     """
     persons = rows[rows["unit_type"] == "person"]
     owner = _owners(persons)
@@ -91,8 +94,9 @@ def judge_links(rows: pd.DataFrame) -> dict[str, Any]:
     place = persons["dataset"] + "|" + persons["period"] + "|" + persons["record"].astype(str)
     together = place.groupby(persons["subject"]).transform("nunique") > 1
     elsewhere = place.groupby(persons["person"]).transform("nunique") > 1
+    rejoined = place.groupby([persons["subject"], persons["person"]]).transform("nunique") > 1
     linked = numberless & together
-    correct = int((linked & right).sum())
+    correct = int((linked & rejoined & right).sum())
     return {
         "row_references": len(rows),
         "deterministic": {
@@ -104,10 +108,7 @@ def judge_links(rows: pd.DataFrame) -> dict[str, Any]:
             "linked": int(linked.sum()),
             "linkable": int((numberless & elsewhere).sum()),
             "precision": _share(correct, int(linked.sum())),
-            "recall": _share(
-                int((numberless & elsewhere & together & right).sum()),
-                int((numberless & elsewhere).sum()),
-            ),
+            "recall": _share(correct, int((numberless & elsewhere).sum())),
         },
         "subjects": int(persons["subject"].nunique()),
         "true_persons": int(persons["person"].nunique()),
@@ -136,12 +137,13 @@ def judge_enterprises(rows: pd.DataFrame) -> dict[str, Any]:
     employers = rows[rows["unit_type"] == "enterprise"]
     right = employers["subject"].map(_owners(employers)) == employers["person"]
     together = employers.groupby("subject")["record"].transform("size") > 1
+    rejoined = employers.groupby(["subject", "person"])["record"].transform("size") > 1
     elsewhere = employers.groupby("person")["record"].transform("size") > 1
     numberless = ~employers["own_number"]
     by_number = employers["rule"].isin(DETERMINISTIC)
 
     def figures(which: pd.Series) -> dict[str, Any]:
-        correct = int((which & together & right).sum())
+        correct = int((which & rejoined & right).sum())
         return {
             "row_references": int(which.sum()),
             "precision": _share(correct, int((which & together).sum())),
@@ -222,9 +224,8 @@ class Package:
     @property
     def data_files(self) -> dict[str, bytes]:
         """The data, without dictionary, report and the like."""
-        return {
-            name: data for name, data in self.files.items() if name.endswith((".csv", ".parquet"))
-        }
+        endings = tuple(f".{ending}" for ending in FORMATS)
+        return {name: data for name, data in self.files.items() if name.endswith(endings)}
 
     def table(self, name: str) -> pa.Table:
         """One table, from its Parquet file."""
@@ -328,6 +329,7 @@ def neet(package: Package, truth: pd.DataFrame, keys: list[str], period: str) ->
 
 _WORD = re.compile(r"[^\W_]+", re.UNICODE)
 _PIECE = 1 << 22
+LABELLED = (".dta", ".sav")
 SHORTEST_RAW = 6
 """Bytes of a text that is looked for in raw bytes: shorter ones turn up in any binary by chance."""
 
@@ -341,7 +343,10 @@ def folded(text: str) -> str:
 
 
 class Search:
-    """Looks for texts (names, numbers, addresses) in every cell and in the raw bytes of files."""
+    """Looks for texts (names, numbers, addresses) in every cell and in the raw bytes of files.
+
+    Of Stata and SPSS files in cells alone: labels name places and activities, and so do surnames.
+    """
 
     def __init__(self, texts: Iterable[str]) -> None:
         texts = [text for text in texts if len(text) > 1]
@@ -362,7 +367,8 @@ class Search:
         """How many different texts were found."""
         found: set[str] = set()
         for name, data in files.items():
-            found |= {folded(text.decode("utf-8", "replace")) for text in self._in_bytes(data)}
+            if not name.endswith(LABELLED):
+                found |= {folded(text.decode("utf-8", "replace")) for text in self._in_bytes(data)}
             found |= self._in_cells(name, data)
         return len(found)
 
@@ -412,6 +418,8 @@ class Search:
 
 def _distinct_values(name: str, data: bytes) -> set[str]:
     """Every text that stands in some cell of a file."""
+    if name.endswith(LABELLED):
+        return _labelled_values(name, data)
     if name.endswith(".parquet"):
         table = pq.read_table(pa.BufferReader(data))
     else:
@@ -421,6 +429,24 @@ def _distinct_values(name: str, data: bytes) -> set[str]:
     found: set[str] = set()
     for column in table.columns:
         found.update(pc.unique(column.cast(pa.string()).combine_chunks()).drop_null().to_pylist())
+    return found
+
+
+def _labelled_values(name: str, data: bytes) -> set[str]:
+    """The same of a Stata or SPSS file; its reader wants a path, so one in memory is given."""
+    import pyreadstat
+
+    read = pyreadstat.read_dta if name.endswith(".dta") else pyreadstat.read_sav
+    with os.fdopen(os.memfd_create("table", os.MFD_CLOEXEC), "wb") as file:
+        file.write(data)
+        file.flush()
+        frame, _ = read(f"/proc/self/fd/{file.fileno()}")
+    found: set[str] = set()
+    for column in frame.columns:
+        values = frame[column].dropna().unique().tolist()
+        found.update(
+            f"{value:.15g}" if isinstance(value, float) else str(value) for value in values
+        )
     return found
 
 

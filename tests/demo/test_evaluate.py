@@ -1,6 +1,7 @@
 """The judge itself is judged: a search that can't find is no search, a share is what it says."""
 
 import io
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from api.demo.evaluate import Package, Search, judge_links, plant
+from policies import labelled
 
 TEXTS = ["An", "Zoë", "Peeters", "Zoë Peeters", "Kerkstraat 12", "85073003328", "85.07.30-033.28"]
 
@@ -46,6 +48,25 @@ def test_what_only_holds_the_letters_is_not(cell: bytes) -> None:
     assert Search(TEXTS).count({"a.csv": b"x\n" + cell + b"\n"}) == 0
 
 
+@pytest.mark.parametrize(("name", "write"), [("a.dta", labelled.stata), ("a.sav", labelled.spss)])
+def test_the_cells_of_labelled_files_are_searched(name: str, write: Any) -> None:
+    """Texts and numbers of every format that a package has; a label names a place, not a person."""
+
+    def file(text: str, number: int) -> dict[str, bytes]:
+        table = pa.table({"x": [text], "n": [number], "n_status": ["observed"]})
+        about = {
+            "x": labelled.Described({"en": "Peeters"}, {}),
+            "n": labelled.Described({"en": "n"}, {}),
+        }
+        files = {name: write(labelled.plan(table, about, {"en": "T"}, "en"))}
+        assert Package(files).data_files == files
+        return files
+
+    assert Search(TEXTS).count(file("nobody", 1)) == 0
+    assert Search(TEXTS).count(file("Peeters", 1)) == 1
+    assert Search(TEXTS).count(file("nobody", 85073003328)) == 1
+
+
 def test_a_planted_text_is_found_wherever_it_is_put() -> None:
     """The same search, on a copy with one text in it."""
     files = {"data/units.csv": b'"unit","age"\n"P1","15-19"\n"P2","20-24"\n'}
@@ -74,6 +95,9 @@ def test_links_are_judged_by_whom_a_subject_mostly_is() -> None:
     assert judged["fuzzy"]["linked"] == 2
     assert judged["fuzzy"]["precision"] == 0.5
     assert judged["fuzzy"]["recall"] == 0.5
+    strangers = rows.assign(person=[1, 1, 2, 2, 3, 4], subject=[*rows["subject"][:4], b"c", b"c"])
+    judged = judge_links(pd.concat([rows[:4], strangers[4:]]))
+    assert (judged["fuzzy"]["linked"], judged["fuzzy"]["precision"]) == (2, 0.0)
 
 
 def test_pseudonyms_are_read_from_every_column() -> None:
