@@ -189,10 +189,34 @@ def _chosen(source: Source, terms: Terms, units: Any) -> tuple[Any, int]:
     chosen = np.flatnonzero(pc.is_in(own, value_set=units).to_numpy(zero_copy_only=False))
     total = len(chosen)
     if source.declared.shape == "unit":
-        # S35: one row per unit; a unit delivered twice is shown once
-        _, first = np.unique(_integers(own.take(pa.array(chosen))), return_index=True)
-        chosen = chosen[np.sort(first)]
+        chosen = _one_per_unit(source, terms.universe.reference, own, chosen)
     return chosen, total
+
+
+def _one_per_unit(source: Source, reference: str, own: Any, rows: Any) -> Any:
+    """S35: one row per unit. A unit delivered twice is shown once, by the row that is linked best,
+    and of two linked equally well by the one whose values sort first. Where a row stands decides
+    nothing: intake draws that, and the same data give the same release."""
+    whose, count = np.unique(
+        _integers(own.take(pa.array(rows))), return_inverse=True, return_counts=True
+    )[1:]
+    several = rows[count[whose] > 1]
+    taken = pa.array(several)
+    quality = source.quality(reference).take(taken)
+    columns = [
+        pc.index_in(quality, value_set=pa.array([*links.QUALITY])),
+        *(source.payload[item.name].take(taken) for item in source.permitted.variables),
+        *(source.subjects(name).take(taken).cast(pa.binary())
+          for name in source.permitted.references),
+    ]  # fmt: skip
+    names = [str(number) for number in range(len(columns))]
+    best_first = several[
+        pc.sort_indices(
+            pa.table(columns, names=names), sort_keys=[(name, "ascending") for name in names]
+        )
+    ]
+    _, first = np.unique(_integers(own.take(pa.array(best_first))), return_index=True)
+    return np.sort(np.concatenate([rows[count[whose] == 1], best_first[first]]))
 
 
 def _integers(subjects: Any) -> Any:

@@ -14,14 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+import pysqlite3.dbapi2 as sqlite
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import select
-from sqlalchemy.exc import OperationalError
 
-from api import store
 from api.settings import Settings
-from api.store import Job
 from tests.crash.processes import Processes
 from tests.crash.witness import Witness
 
@@ -35,7 +32,8 @@ _REQUESTS = (
     ("POST /releases", "release"),
 )
 _JOBS = {"intake": "intake", "link": "linkage", "build": "release", "envelopes": "release"}
-TICK = 0.002
+_RUNNING = "SELECT id, kind, attempts FROM job WHERE state = 'running'"
+TICK = 0.003
 SPARED = 3
 """Attempts of a job after which it is left alone: one that kills five workers is given up, and a
 fault (the vault being away, say) has it wait twice as long each time."""
@@ -93,7 +91,10 @@ class Killer:
         debt: Debt,
         rng: random.Random,
     ) -> None:
-        self._engine = store.connect(settings.database)
+        # asked some hundred times a second, so without anything between
+        self._database = sqlite.connect(
+            settings.data / "schakel.sqlite", isolation_level=None, check_same_thread=False
+        )
         self._processes, self._witness = processes, witness
         self._score, self._debt, self._rng = score, debt, rng
         self._since: dict[Going, float] = {}
@@ -109,7 +110,7 @@ class Killer:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
-        self._engine.dispose()
+        self._database.close()
 
     def going(self) -> set[Going]:
         """What goes on at this moment."""
@@ -119,10 +120,7 @@ class Killer:
             for start, stage in _REQUESTS
             if request.startswith(start)
         )
-        with store.reading(self._engine) as session:
-            running = session.execute(
-                select(Job.id, Job.kind, Job.attempts).where(Job.state == "running")
-            ).all()
+        running = self._database.execute(_RUNNING).fetchall()
         jobs = (Going(_JOBS[kind], f"{name} {tries}", tries) for name, kind, tries in running)
         return {*requests, *jobs}
 
@@ -136,7 +134,7 @@ class Killer:
     def _tick(self) -> None:
         try:
             now, going = time.monotonic(), self.going()
-        except OperationalError:  # the database is being made anew
+        except sqlite.OperationalError:  # the database is being made anew
             return
         for ended in self._since.keys() - going:
             self._score.lengths.setdefault(ended.stage, []).append(now - self._since.pop(ended))

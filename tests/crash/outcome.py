@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from keyvault.custody import FileCustody
 from keyvault.keyring import stored_key
 from keyvault.safe import Safe
 from keyvault.sealing import open_bytes
+from policies.releases import MANIFEST, SIGNATURE, contents
 from tests.crash.witness import Witness
 
 REPEATABLE = (
@@ -46,6 +48,7 @@ class Outcome:
     """Per delivery, a hash of the identity records that it added."""
     quality: Mapping[str, Any]
     packages: Mapping[str, bytes]
+    """The files in the packages, by period and path."""
     deliveries: Mapping[str, Any]
     """Per delivery: rows and fault report."""
     releases: Mapping[str, str]
@@ -65,8 +68,13 @@ class Outcome:
 
 def _first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     for name in sorted({*one, *other}):
-        if one.get(name) != other.get(name):
-            return f"{name}: {str(one.get(name))[:300]} / {str(other.get(name))[:300]}"
+        mine, its = str(one.get(name)), str(other.get(name))
+        if mine != its:
+            same = sum(
+                1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(mine, its, strict=False))
+            )
+            start = max(same - 100, 0)
+            return f"{name}: …{mine[start : start + 300]}… / …{its[start : start + 300]}…"
     return ""
 
 
@@ -80,7 +88,7 @@ def outcome(settings: Settings, scope: str, packages: Mapping[str, bytes]) -> Ou
                 links={name: parts[0] for name, parts in admitted.items()},
                 spine={name: parts[1] for name, parts in admitted.items()},
                 quality={name: parts[2] for name, parts in admitted.items()},
-                packages=dict(packages),
+                packages=packages,
                 deliveries={
                     f"{row.dataset} {row.period}": (row.rows, row.report)
                     for row in session.scalars(select(Delivery).where(Delivery.state == "accepted"))
@@ -97,7 +105,7 @@ def outcome(settings: Settings, scope: str, packages: Mapping[str, bytes]) -> Ou
 
 
 def plaintext(settings: Settings) -> dict[str, bytes]:
-    """The packages inside, by period, opened with the release role's key."""
+    """What is in the packages, opened with the release role's key."""
     service = Service.open(settings)
     try:
         with store.reading(service.engine) as session:
@@ -111,9 +119,39 @@ def plaintext(settings: Settings) -> dict[str, bytes]:
                 packages[release.request["period"]] = open_bytes(
                     sealed, key, f"package|{release.id}|1"
                 )
-            return packages
+            return files_of(packages)
     finally:
         service.engine.dispose()
+
+
+def files_of(archives: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files in archives by period, under the period and their path."""
+    return {
+        f"{period}/{path}": data
+        for period, archive in archives.items()
+        for path, data in contents(archive).items()
+    }
+
+
+def whoever_delivered(settings: Settings, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The same files as they would be for any upload of the same extracts.
+
+    Manifest and report name the deliveries, and an upload that is opened anew gets another id. So
+    these are called by dataset and period, hashes are those of the files so told, and the signature
+    is left out; it was verified at the download.
+    """
+    service = Service.open(settings)
+    with store.reading(service.engine) as session:
+        names = {row.id: f"{row.dataset} {row.period}" for row in session.scalars(select(Delivery))}
+    service.engine.dispose()
+    told = dict(files)
+    for path, data in files.items():
+        for identifier, name in names.items():
+            told[path] = told[path].replace(identifier.encode(), name.encode())
+        old, new = (hashlib.sha256(one).hexdigest() for one in (data, told[path]))
+        manifest = f"{path.partition('/')[0]}/{MANIFEST}"
+        told[manifest] = told[manifest].replace(old.encode(), new.encode())
+    return {path: data for path, data in told.items() if not path.endswith(SIGNATURE)}
 
 
 def kinds(settings: Settings) -> list[str]:

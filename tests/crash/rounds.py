@@ -8,7 +8,15 @@ from pathlib import Path
 
 from api.demo.population import PERIODS
 from tests.crash.killer import Debt, Killer, Score, still_owed
-from tests.crash.outcome import Outcome, copied, faults, outcome, wait_for_jobs
+from tests.crash.outcome import (
+    Outcome,
+    copied,
+    faults,
+    files_of,
+    outcome,
+    wait_for_jobs,
+    whoever_delivered,
+)
 from tests.crash.processes import EMBEDDED, Nursery, Processes
 from tests.crash.story import Story, Troupe, patiently
 from tests.crash.witness import Witness
@@ -83,7 +91,7 @@ class Rounds:
             processes.stop()
         return Round(
             faults(settings, witness),
-            outcome(settings, self.story.scope, packages),
+            outcome(settings, self.story.scope, whoever_delivered(settings, files_of(packages))),
             time.monotonic() - begun,
         )
 

@@ -16,7 +16,7 @@ from tests.crash.stages import Stages, listening
 from tests.crash.witness import Witness
 from tests.crash.workers import Workers, soon
 
-PROJECTS = 3
+PROJECTS = 2
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_workers_started_at_once_do_every_step_once(
 
 
 def _every_effect_once(settings: Settings) -> None:
-    """As many entries of each kind as there are things: 6 deliveries, 4 scopes of 2 periods."""
+    """As many entries of each kind as there are things: 6 deliveries, scopes of 2 periods."""
     told = kinds(settings)
     wanted = {
         "upload.received": 6,
