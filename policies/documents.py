@@ -248,7 +248,7 @@ def _population(estimates: Sequence[Mapping[str, Any]]) -> list[str]:
     rows = [
         (
             escape(f"{entry['dataset']}, {entry['weight']}"),
-            str(entry["units"]),
+            _told(entry["units"]),
             *(
                 _HIDDEN if entry[name] is None else f"{entry[name]:,.0f}"
                 for name in ("estimated", "smallest_combination")

@@ -22,7 +22,8 @@ def estimates(units: pa.Table, keys: Sequence[str], weights: pa.Table, k: int) -
     `units` has `unit` and the keys as shown; `weights` has `unit`, each once, and `weight` as it
     leaves (null where none was delivered). `smallest_combination` is the least estimate for any
     combination of the keys of which k units or more have a weight (the sum of fewer would tell a
-    weight); None when there is none.
+    weight); None when there is none. `units` is None when it, or what it lacks of all, is from 1 to
+    k - 1: where everybody who was found has a weight, it is a count that `links` hides.
     """
     places = pc.index_in(units[UNIT], value_set=_whole(weights[UNIT]))
     weighted = units.select(list(keys)).append_column(
@@ -31,8 +32,9 @@ def estimates(units: pa.Table, keys: Sequence[str], weights: pa.Table, k: int) -
     cells = weighted.group_by(list(keys)).aggregate([("weight", "sum"), ("weight", "count")])
     enough = cells.filter(pc.greater_equal(cells["weight_count"], k))
     known = int(pc.sum(cells["weight_count"]).as_py() or 0)
+    few = 0 < known < k or 0 < units.num_rows - known < k
     return {
-        "units": known,
+        "units": None if few else known,
         "estimated": _rounded(pc.sum(cells["weight_sum"]).as_py()) if known >= k else None,
         "smallest_combination": _rounded(pc.min(enough["weight_sum"]).as_py()),
     }

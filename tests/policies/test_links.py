@@ -167,6 +167,9 @@ def test_a_weight_tells_the_population_and_no_weight() -> None:
     assert figures["smallest_combination"] == 410.0  # b: the three of a would tell a weight
     few = weights.estimates(units, ["area"], given.filter(pa.array([False] * 30)), K)
     assert few == {"units": 0, "estimated": None, "smallest_combination": None}
+    for number, told in ((4, None), (5, 5), (25, 25), (26, None), (30, 30)):
+        some = pa.table({"unit": ids, "weight": pa.repeat(2.0, 30)}).slice(0, number)
+        assert weights.estimates(units, ["area"], some, K)["units"] == told
     page = "".join(documents._population([{"dataset": "s<", "weight": "w", **figures}]))
     assert "<td>s&lt;, w</td><td>23</td><td>437</td><td>410</td>" in page
     assert documents._population([]) == []
