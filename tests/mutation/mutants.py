@@ -72,25 +72,60 @@ def mutants(source: str) -> Iterator[Mutant]:
 
 
 def _left_alone(tree: ast.Module) -> set[int]:
-    """Nodes that no test can care about: docstrings, annotations of functions, wording."""
+    """Nodes that no test can care about: docstrings, wording, what only a type checker reads.
+
+    In the body of a class, `Literal` and `Annotated` are conditions that pydantic checks; elsewhere
+    annotations are read by nobody, and so is a Literal with a name of its own that no model uses.
+    """
     alone: set[int] = set()
+    checked = _names_in_models(tree)
+    in_classes = {
+        id(statement)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        for statement in node.body
+    }
     for node in ast.walk(tree):
         ignored: list[ast.AST | None] = []
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 ignored = [node.returns, *(arg.annotation for arg in _arguments(node.args))]
-            case ast.Expr(value=ast.Constant(value=str())):
+            case ast.Expr(value=ast.Constant(value=str())) | ast.JoinedStr():
                 ignored = [node]
-            case ast.JoinedStr():
-                ignored = [node]
-            case ast.AnnAssign() if not isinstance(node.value, ast.Call | ast.Dict | type(None)):
+            case ast.AnnAssign() if id(node) not in in_classes:
                 ignored = [node.annotation]
-            case ast.Import() | ast.ImportFrom():
+            case ast.Subscript(value=base, slice=ast.Tuple() as items) if _named(base) not in (
+                "Literal",
+                "Annotated",
+            ):
+                alone.add(id(items))
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Subscript(value=base)) if (
+                _named(base) == "Literal" and name not in checked
+            ):
+                ignored = [node.value]
+            case ast.Call(func=ast.Name(id="TypeVar")) | ast.Import() | ast.ImportFrom():
                 ignored = [node]
         for root in ignored:
             if root is not None:
                 alone |= {id(inner) for inner in ast.walk(root)}
     return alone
+
+
+def _names_in_models(tree: ast.Module) -> set[str]:
+    """Names in the annotations of classes that have a base class."""
+    return {
+        inner.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and node.bases
+        for statement in node.body
+        if isinstance(statement, ast.AnnAssign)
+        for inner in ast.walk(statement.annotation)
+        if isinstance(inner, ast.Name)
+    }
+
+
+def _named(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
 
 
 def _arguments(arguments: ast.arguments) -> list[ast.arg]:
@@ -134,7 +169,7 @@ def _changes(node: ast.AST) -> list[tuple[str, "Apply"]]:
             return [
                 (f"without {word.arg}=", Apply(node.keywords, place, None))
                 for place, word in enumerate(node.keywords)
-                if word.arg is not None
+                if word.arg is not None and not _is_wording(word.value)
             ]
         case ast.Dict() if len(node.keys) > 1:
             return [
@@ -170,6 +205,14 @@ def _deletions(node: ast.AST) -> list[tuple[str, "Apply"]]:
 
 def _name(node: ast.AST) -> str:
     return type(node).__name__
+
+
+def _is_wording(node: ast.expr) -> bool:
+    return (
+        isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and not _WORDS.fullmatch(node.value)
+    )
 
 
 def _constants(node: ast.Constant) -> list[tuple[str, "Apply"]]:
