@@ -8,7 +8,7 @@ absent.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from policies.refusals import Refusal
@@ -38,8 +38,8 @@ class Thing:
 
     state: str = ""
     organisation: str = ""
-    members: frozenset[str] = field(default_factory=frozenset)
-    makers: frozenset[str] = field(default_factory=frozenset)
+    members: frozenset[str] = frozenset()
+    makers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class Rule:
     """
 
     roles: frozenset[str]
-    relation: Relation = "anybody"
-    states: frozenset[str] | None = None
-    by_another: bool = False
-    next_step: str = "Ask an administrator of the office who can do it for you."
+    relation: Relation
+    states: frozenset[str] | None
+    by_another: bool
+    next_step: str
 
 
 def _rule(
@@ -177,29 +177,24 @@ def refusal(actor: Actor, action: str, thing: Thing) -> Refusal | None:
     rule = ACTIONS.get(action)
     if rule is None:
         return Refusal("unknown-action", "No such action exists.", "See the list of commands.")
-    heard = _may_hear(actor, rule, thing)
+    found = _found_wrong(actor, rule, thing)
+    if found is None:
+        return None
+    return Refusal(*found, rule.next_step, visible=_may_hear(actor, rule, thing))
+
+
+def _found_wrong(actor: Actor, rule: Rule, thing: Thing) -> tuple[str, str] | None:
+    """The type of a refusal and its reason."""
     if not actor.roles & rule.roles:
-        roles = " or ".join(sorted(rule.roles))
-        return Refusal(
-            "wrong-role", f"This takes the role of {roles}.", rule.next_step, visible=heard
-        )
+        return "wrong-role", f"This takes the role of {' or '.join(sorted(rule.roles))}."
     if not _stands_right(actor, rule, thing):
-        return Refusal("not-yours", "This belongs to somebody else.", rule.next_step, visible=heard)
+        return "not-yours", "This belongs to somebody else."
     if rule.states is not None and thing.state not in rule.states:
         wanted = " or ".join(sorted(rule.states))
-        return Refusal(
-            "wrong-state",
-            f"This is {thing.state or 'in no state'}, and has to be {wanted} first.",
-            rule.next_step,
-            visible=heard,
-        )
+        state = thing.state or "in no state"
+        return "wrong-state", f"This is {state}, and has to be {wanted} first."
     if rule.by_another and actor.person in thing.makers:
-        return Refusal(
-            "own-work",
-            "Nobody decides on what they made themselves.",
-            rule.next_step,
-            visible=heard,
-        )
+        return "own-work", "Nobody decides on what they made themselves."
     return None
 
 
