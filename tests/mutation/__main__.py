@@ -6,6 +6,7 @@ a time. Survivors are held against `explained.yaml`; one that nobody explained e
 
 import argparse
 import ast
+import gc
 import importlib.abc
 import importlib.util
 import math
@@ -52,6 +53,7 @@ def main() -> int:
     given = parser.parse_args()
     os.chdir(ROOT)
     _load_libraries()
+    gc.freeze()  # children needn't look through all of it
     console = Console(highlight=False)
     explained = {key(entry) for entry in explanations()}
     unexplained = 0
@@ -121,13 +123,13 @@ def _run(
     for place in track(range(len(made)), description=module, console=console, transient=True):
         if len(running) == workers:
             collect()
-        running[_start(module, made[place].tree, limit)] = place
+        running[_start(module, made[place], limit)] = place
     while running:
         collect()
     return fates
 
 
-def _start(module: str, tree: ast.Module | None, limit: int = resource.RLIM_INFINITY) -> int:
+def _start(module: str, mutant: Mutant | None, limit: int = resource.RLIM_INFINITY) -> int:
     """A child in which the module is the mutant; it exits with pytest's code.
 
     Examples that fail aren't made smaller: that they fail is all that is asked."""
@@ -143,9 +145,9 @@ def _start(module: str, tree: ast.Module | None, limit: int = resource.RLIM_INFI
         silence = os.open(os.devnull, os.O_RDWR)
         os.dup2(silence, 1)
         os.dup2(silence, 2)
-        if tree is not None:
-            sys.meta_path.insert(0, _Instead(module, tree))
-        flags = ["-x", "-q", "--assert=plain", "--noconftest", "-p", "no:cacheprovider"]
+        if mutant is not None:
+            sys.meta_path.insert(0, _Instead(module, mutant.tree()))
+        flags = ["-x", "-q", "--assert=plain", "--tb=no", "--noconftest", "-p", "no:cacheprovider"]
         code = int(pytest.main([*flags, *TESTS[module]]))
     finally:
         os._exit(code)

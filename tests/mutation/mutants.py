@@ -6,7 +6,6 @@ lists, keyword arguments and words in texts are changed as well.
 """
 
 import ast
-import copy
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -45,17 +44,26 @@ _ARITHMETIC: dict[type[ast.operator], tuple[type[ast.operator], ...]] = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """One wrong version: where it differs, how, and the whole of it as a syntax tree."""
+    """One wrong version: where it differs, and how."""
 
     line: int
     text: str
     """The line that was changed, as it stands in the source."""
     change: str
-    tree: ast.Module
+    source: str
+    place: int
+    number: int
+
+    def tree(self) -> ast.Module:
+        """The whole of it as a syntax tree."""
+        tree = ast.parse(self.source)
+        node = next(item for index, item in enumerate(ast.walk(tree)) if index == self.place)
+        _everything(node)[self.number][1]()
+        return ast.fix_missing_locations(tree)
 
 
 def mutants(source: str) -> Iterator[Mutant]:
-    """Every mutant of a module's source, in the order of its lines."""
+    """Every mutant of a module's source."""
     original = ast.parse(source)
     lines = source.splitlines()
     skipped = _left_alone(original)
@@ -63,12 +71,8 @@ def mutants(source: str) -> Iterator[Mutant]:
         if id(node) in skipped:
             continue
         for number, (change, apply) in enumerate(_everything(node)):
-            tree = copy.deepcopy(original)
-            twin = next(item for index, item in enumerate(ast.walk(tree)) if index == place)
-            _everything(twin)[number][1]()
-            ast.fix_missing_locations(tree)
             line = apply.line(node)
-            yield Mutant(line, lines[line - 1].strip(), change, tree)
+            yield Mutant(line, lines[line - 1].strip(), change, source, place, number)
 
 
 def _left_alone(tree: ast.Module) -> set[int]:

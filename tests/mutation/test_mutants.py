@@ -32,7 +32,7 @@ def test_each_mutant_is_a_module_that_differs_in_one_place() -> None:
     results = set()
     for mutant in mutants(TOY):
         names: dict[str, object] = {}
-        exec(compile(mutant.tree, "toy", "exec"), names)  # noqa: S102
+        exec(compile(mutant.tree(), "toy", "exec"), names)  # noqa: S102
         results.add(mutant.change)
         assert callable(names["allowed"])
     assert len(results) >= 10
