@@ -15,9 +15,9 @@ $(ENV): requirements.lock pyproject.toml
 demo: $(ENV)  ## the main job, told as a story; figures in var/demo/report.json
 	.venv/bin/python -m api.demo --persons $(PERSONS) --seed $(SEED) --out var/demo
 
-test: $(ENV)  ## every test; Debian packages are fetched where that is possible
+test: $(ENV)  ## every test, and every branch of keyvault, permits and access; fetches Debian packages
 	tests/outside.sh
-	.venv/bin/python -m pytest -n 2
+	.venv/bin/python -m pytest -n 2 --cov --cov-fail-under=100
 
 lint: $(ENV)  ## style, types
 	.venv/bin/ruff check .

@@ -152,17 +152,14 @@ def _stands_right(actor: Actor, rule: Rule, thing: Thing) -> bool:
     owns = bool(thing.organisation) and actor.organisation == thing.organisation
     belongs = actor.person in thing.members
     staff = bool(actor.roles & rule.roles & STAFF)
-    match rule.relation:
-        case "anybody":
-            return True
-        case "organisation":
-            return owns
-        case "member":
-            return belongs
-        case "member-or-staff":
-            return belongs or staff
-        case "organisation-or-staff":
-            return owns or staff
+    stands: Mapping[Relation, bool] = {
+        "anybody": True,
+        "organisation": owns,
+        "member": belongs,
+        "member-or-staff": belongs or staff,
+        "organisation-or-staff": owns or staff,
+    }
+    return stands[rule.relation]
 
 
 def _may_hear(actor: Actor, rule: Rule, thing: Thing) -> bool:

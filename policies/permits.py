@@ -59,18 +59,8 @@ def _iso(value: Any) -> Any:
 
 
 def _is_day(value: str) -> str:
-    date.fromisoformat(value)
-    return value
-
-
-def _by_name(value: Any) -> Any:
-    """YAML reads an unquoted period such as 2024 as a number; a period is a name."""
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, list):
-        return [_by_name(item) for item in value]
+    if date.fromisoformat(value).isoformat() != value:
+        raise ValueError("a day is written as 2026-01-31, so that days compare as texts do")
     return value
 
 
@@ -85,7 +75,8 @@ def plain(value: Any) -> Any:
 
 Day = Annotated[str, BeforeValidator(_iso), AfterValidator(_is_day)]
 _PERIOD = r"^[0-9]{4}(-(Q[1-4]|W[0-9]{2}|[0-9]{2}))?$"
-Period = Annotated[str, BeforeValidator(_by_name), Field(pattern=_PERIOD)]
+# YAML reads an unquoted period such as 2024 as a number; a period is a name.
+Period = Annotated[str, BeforeValidator(str), Field(pattern=_PERIOD)]
 Rule = Annotated[list[dict[str, Any]], BeforeValidator(plain), Field(min_length=1)]
 
 
@@ -100,7 +91,7 @@ def is_slug(text: object) -> bool:
 
 
 class _Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class PermittedVariable(_Document):
@@ -342,7 +333,7 @@ def _read(cls: type[_Doc], document: Mapping[str, Any]) -> _Doc:
     except ValidationError as error:
         places = "; ".join(
             f"{'.'.join(str(part) for part in fault['loc']) or 'document'}: {fault['msg']}"
-            for fault in error.errors(include_input=False, include_url=False)
+            for fault in error.errors()
         )
         raise PermitFault(f"The {cls.__name__.lower()} can't be used: {places}.") from None
 

@@ -386,6 +386,23 @@ def test_what_is_not_sealed(
     assert conn.execute(select(tables.permit)).first() is None
 
 
+def test_a_project_links_in_its_own_scope(
+    house: House, conn: Connection, request_: Request
+) -> None:
+    """S15: a permit that named another project's spine would open what was linked for that one."""
+    request_.permit = {**request_.permit, "scope": "another"}
+    with pytest.raises(PermitError, match="scope is its own project"):
+        request_.seal(house.vault, conn)
+
+
+def test_a_vault_in_ones_own_process_gives_its_roles_and_nothing_else(house: House) -> None:
+    """Closing it is for vaults elsewhere; here it changes nothing."""
+    house.vault.close()
+    assert house.vault.role("linkage").credential() == house.safe.role("linkage").credential()
+    with pytest.raises(KeyringError, match="no process role reader"):
+        house.vault.role("reader")
+
+
 def test_a_permits_id_is_used_once(house: House, conn: Connection, request_: Request) -> None:
     request_.seal(house.vault, conn)
     with pytest.raises(PermitError, match="of that id already"):

@@ -78,6 +78,7 @@ def main() -> int:
             f"{counts['endless']} never ended, {len(alive)} survived, {len(open_ones)} of them "
             f"unexplained; {time.monotonic() - begun:.0f} s",
             markup=False,
+            soft_wrap=True,
         )
         for mutant in open_ones:
             told = f"  {mutant.line}: {mutant.text}   [{mutant.change}]"

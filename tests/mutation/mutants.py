@@ -90,7 +90,7 @@ def _left_alone(tree: ast.Module) -> set[int]:
         for statement in node.body
     }
     for node in ast.walk(tree):
-        ignored: list[ast.AST | None] = []
+        ignored: Sequence[ast.AST | None] = []
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 ignored = [node.returns, *(arg.annotation for arg in _arguments(node.args))]
@@ -167,7 +167,9 @@ def _changes(node: ast.AST) -> list[tuple[str, "Apply"]]:
             return [("not dropped", Apply(node, "operand", twice))]
         case ast.Constant():
             return _constants(node)
-        case ast.Return() if node.value is not None:
+        case ast.Return(value=ast.expr() as value) if not (
+            isinstance(value, ast.Constant) and value.value is None
+        ):
             return [("returns None", Apply(node, "value", ast.Constant(None)))]
         case ast.Call():
             return [

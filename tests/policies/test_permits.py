@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from policies import permits
 
@@ -167,6 +168,168 @@ def test_two_views_of_one_value_and_names_of_ours_are_refused(
         permits.Application.from_document(document)
 
 
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """A complete application in which one place holds something else."""
+    document: Any = json.loads(json.dumps(application()))
+    *way, last = (int(part) if part.isdigit() else part for part in path.split("."))
+    place = document
+    for part in way:
+        place = place[part]
+    place[last] = value
+    return document
+
+
+VARIABLE = "datasets.0.variables.2"
+
+
+@pytest.mark.parametrize(
+    ("path", "bad"),
+    [
+        *((path, "") for path in ("title", "motivation", "necessity", "legal_basis")),
+        ("title", "x" * 4001),
+        *(("project", bad) for bad in ("", "Neet", "neet 2", "-neet", "n" * 64, "neet/..")),
+        *(("datasets.0.id", bad) for bad in ("Benefit", "../benefit")),
+        *((f"{VARIABLE}.name", bad) for bad in ("", "1st", "a b", "a-b", "n" * 64, "a;--")),
+        (f"{VARIABLE}.as", "a b"),
+        (f"{VARIABLE}.rule", []),
+        (f"{VARIABLE}.rule", "keep"),
+        *(("recipients.0.person", bad) for bad in ("", "Rita", ".rita", "rita/..", "r" * 64)),
+        *(("unit_type", bad) for bad in ("dog", "Person")),
+        ("purpose", "enforcement"),
+        *(
+            (path, [])
+            for path in (
+                *("datasets", "datasets.0.periods", "datasets.0.references", "universe.datasets"),
+                *("join.keys", "scenario.known", "linkage_keys", "recipients"),
+            )
+        ),
+        *(("scenario.moments", bad) for bad in (0, 13)),
+        *(("thresholds.k", bad) for bad in (2, 1001)),
+        *(("thresholds.suppression", bad) for bad in (-0.1, 0.6)),
+        *(
+            (path, bad)
+            for path in ("valid_from", "valid_until", "retention_until")
+            for bad in ("2026-02-30", "2026-1-1", "20260101", "2026-W01-1", "soon", 20260101)
+        ),
+    ],
+)
+def test_every_field_has_bounds_and_a_fault_names_it(path: str, bad: Any) -> None:
+    """S22's blocks are none of them empty; ids go into paths and pages and hold nothing odd. A day
+    in a basic or week form would compare wrongly with the others, which are compared as texts."""
+    with pytest.raises(permits.PermitFault, match=rf"can't be used: ([^;]*; )*{path}: "):
+        permits.Application.from_document(changed(path, bad))
+
+
+@pytest.mark.parametrize(
+    ("path", "good"),
+    [
+        ("title", "x"),
+        ("title", "x" * 4000),
+        ("project", "2"),
+        ("project", "n" * 63),
+        (f"{VARIABLE}.name", "_Name_2"),
+        ("recipients.0.person", "r.2_t-a"),
+        ("unit_type", "household"),
+        ("purpose", "statistical"),
+        ("purpose", "policy-preparatory"),
+        ("scenario.changing", ["area", "age_class"]),
+        ("scenario.moments", 1),
+        ("scenario.moments", 12),
+        ("thresholds.k", 1000),
+        ("thresholds.suppression", 0),
+        ("thresholds.suppression", 0.5),
+        ("retention_until", "2027-01-01"),
+        ("valid_from", "2026-12-31"),
+    ],
+)
+def test_what_lies_on_a_bound_is_allowed(path: str, good: Any) -> None:
+    """S01, S35 and the rest: what the rules leave room for can be asked for."""
+    asked = permits.Application.from_document(changed(path, good))
+    assert permits.Application.from_document(asked.document()) == asked
+
+
+def test_one_dataset_and_one_key_are_enough() -> None:
+    """The smallest request."""
+    document = changed("join.keys", ["age_class"])
+    document["scenario"] = {"known": ["age_class"]}
+    del document["datasets"][1]
+    assert permits.Application.from_document(document).join.keys == ["age_class"]
+
+
+def test_what_is_not_said_is_the_careful_choice() -> None:
+    """Read once and signed in full: the person itself, k of 5, nothing suppressed, one moment."""
+    document = changed("thresholds", {})
+    asked = permits.Application.from_document(document).document()
+    assert asked["thresholds"] == {"k": 5, "suppression": 0.0}
+    assert asked["unit_type"] == "person"
+    assert asked["universe"]["reference"] == "self"
+    assert asked["datasets"][1]["references"] == ["self"]
+    assert asked["scenario"] == {
+        "known": ["age_class", "area"],
+        "changing": ["area"],
+        "moments": 1,
+        "sensitive": [],
+    }
+    signed = permit().document()
+    bare = {name: value for name, value in signed.items() if name not in ("type", "version")}
+    assert permits.Permit.from_document(bare).document() == signed
+    assert (signed["type"], signed["version"], signed["conditions"]) == ("permit", 1, [])
+
+
+def test_least_k() -> None:
+    """S08: persons and households by five at least, enterprises by three."""
+    assert permits.LEAST_K == {"person": 5, "household": 5, "enterprise": 3}
+    for unit_type, least in permits.LEAST_K.items():
+        fits = application(unit_type=unit_type, thresholds={"k": least})
+        assert permits.Application.from_document(fits).thresholds.k == least
+        with pytest.raises(permits.PermitFault, match=r"k is \d at least|thresholds\.k"):
+            permits.Application.from_document({**fits, "thresholds": {"k": least - 1}})
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("universe.datasets", ["benefit", "elsewhere"], r"not asked for: \['elsewhere'\]"),
+        ("valid_until", "2026-01-01", "valid_from < valid_until"),
+        ("retention_until", "2026-12-31", "retention_until doesn't hold"),
+        ("datasets.0.variables.2.as_", "pay", r"variables\.2\.as_: "),
+    ],
+)
+def test_what_is_half_right_is_refused(path: str, value: Any, words: str) -> None:
+    """One unknown dataset beside a known one; a permit of no days; a name of the program's own."""
+    with pytest.raises(permits.PermitFault, match=words):
+        permits.Application.from_document(changed(path, value))
+
+
+def test_a_key_has_to_come_from_somewhere() -> None:
+    """A key that no dataset gives."""
+    document = changed("join.keys", ["age_class", "sex"])
+    document["scenario"] = {"known": ["age_class", "sex"]}
+    with pytest.raises(permits.PermitFault, match="join key sex comes from no dataset"):
+        permits.Application.from_document(document)
+
+
+def test_a_rules_dates_are_read_as_the_text_they_are() -> None:
+    """As YAML reads them, at any depth, so that the rule has one canonical form to sign."""
+    rule = [{"age_class": {"reference_date": {2024: date(2024, 12, 31)}}}]
+    asked = permits.Application.from_document(changed("datasets.0.variables.2.rule", rule))
+    assert asked.datasets[0].variables[2].rule == [
+        {"age_class": {"reference_date": {"2024": "2024-12-31"}}}
+    ]
+
+
+def test_a_permit_is_not_changed_once_read() -> None:
+    """P05: what was verified is what is used."""
+    granted = permit()
+    for document, name in (
+        (granted, "valid_until"),
+        (granted.thresholds, "k"),
+        (granted.datasets[0], "periods"),
+    ):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(document, name, getattr(document, name))
+
+
 @pytest.mark.parametrize("period", [True, [2024], "soon", 2024.5])
 def test_what_is_no_period_is_refused(period: object) -> None:
     """A YAML reader's truth or list is no year."""
@@ -226,8 +389,6 @@ def test_a_period_is_a_year_or_a_part_of_one(text: str) -> None:
 
 def test_yaml_days_and_years_are_read_as_the_text_they_are() -> None:
     """A YAML reader makes dates and numbers of them; what is signed is text."""
-    from datetime import date
-
     document = application(valid_from=date(2026, 1, 1))
     document["datasets"][0]["periods"] = [2024]
     read = permits.Application.from_document(document)
@@ -264,6 +425,9 @@ def test_a_state_is_what_is_stored_until_time_is_over() -> None:
     assert permits.state(permit(), "in_force", NOW) == "in_force"
     assert permits.state(permit(), "suspended", NOW) == "suspended"
     assert permits.state(permit(), "suspended", datetime(2030, 1, 1, tzinfo=UTC)) == "expired"
+    over = datetime(2026, 12, 31, 23, tzinfo=UTC)  # midnight in Brussels
+    assert permits.state(permit(), "in_force", over) == "expired"
+    assert permits.state(permit(), "in_force", over - timedelta.resolution) == "in_force"
 
 
 ADVICE = {
@@ -292,24 +456,35 @@ def test_an_approval_of_the_very_advice_stands() -> None:
 
 
 @pytest.mark.parametrize(
-    ("advice", "approval"),
+    ("advice", "approval", "reason"),
     [
-        ({"type": "note"}, {}),
-        ({"application_sha256": "b" * 64}, {}),
-        ({"opinion": "unfavourable"}, {}),
-        ({"text": "another"}, {}),
-        ({}, {"application": "application-2"}),
-        ({}, {"decision": "refused"}),
-        ({}, {"by": "dpo-1"}),
-        ({}, {"type": "note"}),
+        ({"type": "note"}, {}, "another type"),
+        ({}, {"type": "note"}, "another type"),
+        ({"application_sha256": "b" * 64}, {}, "another text of the application"),
+        ({"opinion": "unfavourable"}, {}, "not favourable"),
+        ({}, {"application": "application-2"}, "two applications"),
+        ({}, {"advice_sha256": "c" * 64}, "another text of the advice"),
+        ({}, {"decision": "refused"}, "not an approval"),
+        ({}, {"by": "dpo-1"}, "two different people"),
+        ({"by": ""}, {}, "two different people"),
     ],
     ids=str,
 )
 def test_any_other_pair_of_documents_is_no_decision(
-    advice: dict[str, Any], approval: dict[str, Any]
+    advice: dict[str, Any], approval: dict[str, Any], reason: str
 ) -> None:
-    """S26: changed advice, unfavourable advice, another application, one person."""
-    assert permits.approval_fault("a" * 64, {**ADVICE, **advice}, _approval(**approval))
+    """S26: unfavourable advice, another application, one person; the approval names the advice as
+    it is here, so that each fault is told for itself."""
+    advised = {**ADVICE, **advice}
+    decided = _approval(**{"advice_sha256": permits.sha256(advised), **approval})
+    assert reason in str(permits.approval_fault("a" * 64, advised, decided))
+
+
+def test_an_advice_changed_afterwards_carries_no_approval() -> None:
+    """S26: by one word more."""
+    changed_advice = {**ADVICE, "text": "another"}
+    fault = permits.approval_fault("a" * 64, changed_advice, _approval())
+    assert fault == "The approval was given to another text of the advice."
 
 
 @given(st.permutations(list(application().items())))
