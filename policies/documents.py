@@ -165,7 +165,7 @@ def report_page(report: Mapping[str, Any], title: Mapping[str, str]) -> str:
         *(
             (
                 f"Deliveries of {name}",
-                ", ".join(f"{one['delivery']} ({one['mode']})" for one in ones),
+                ", ".join(f"{one['generation']} ({one['mode']})" for one in ones),
             )
             for name, ones in report["deliveries"].items()
         ),

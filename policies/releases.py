@@ -94,7 +94,7 @@ def report(
     """The disclosure report as JSON values.
 
     `findings` are the scanner's, by table name; `deliveries` say by dataset what the release was
-    made of: ids, modes, and how many rows and units corrections touched.
+    made of: generations, modes, and how many rows and units corrections touched.
     """
     after = suppression.after
     found = {table: [asdict(one) for one in ones] for table, ones in sorted(findings.items())}
@@ -347,7 +347,7 @@ def _manifest(
     said: Mapping[str, Any],
 ) -> bytes:
     made_of = {
-        name: [{key: one[key] for key in ("delivery", "mode")} for one in ones]
+        name: [{key: one[key] for key in ("generation", "mode")} for one in ones]
         for name, ones in deliveries.items()
     }
     return _json(

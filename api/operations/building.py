@@ -69,7 +69,7 @@ class _Opened:
     title: str
     sources: list[Source]
     deliveries: dict[str, list[dict[str, Any]]]
-    """What each dataset was put together from: ids, modes and counts."""
+    """What each dataset was put together from: generations, modes and counts."""
     earlier: list[str]
     history: list[Displayed]
     imported: Imported | None
@@ -196,7 +196,7 @@ def _imported(
     if named is None:
         return None
     declared, counted = _counted(session, objects, role, permit, release, named.dataset)
-    made_of = "+".join(one["delivery"] for one in counted.told)
+    made_of = "+".join(release.request["deliveries"][named.dataset])
     return imports.read(permit, declared, made_of, counted.payload, counted.links)
 
 

@@ -31,8 +31,6 @@ from policies.coarsening import MISSING_CODES, STATUS, SUPPRESSED
 from policies.cumulative import Displayed, Suppression
 from policies.permits import LINK_QUALITY, UNITS, Terms
 
-NO_DELIVERY = "FAKE"
-"""Stands where a release names a delivery that it was made of."""
 FEWEST, MOST = 10, 10_000
 """Units that a dummy may have."""
 PLANTED = 0.01
@@ -97,7 +95,7 @@ def package(
         for name, table in _spoken(sources, asked, shown, rows, random).items()
     }
     made_of = {
-        source.permitted.id: [Part(NO_DELIVERY, "new", source.payload, source.links).told()]
+        source.permitted.id: [Part(1, "new", source.payload, source.links).told()]
         for source in sources
     }
     report = packages.report(

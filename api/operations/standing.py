@@ -153,7 +153,7 @@ def refuse_withdrawn(delivery: Delivery) -> None:
 class Part:
     """The opened payload and links of one delivery, and what becomes of its rows."""
 
-    delivery: str
+    generation: int
     mode: str
     payload: pa.Table
     links: pa.Table
@@ -185,8 +185,12 @@ class Part:
         )
 
     def told(self) -> dict[str, Any]:
-        """What a release's report says about it: ids and counts."""
-        facts = {"delivery": self.delivery, "mode": self.mode, "rows": self.payload.num_rows}
+        """What a release's report says about it.
+
+        The generation names a delivery of a dataset and period, on its receipt too; unlike its id,
+        it is the same whenever the same is delivered, and with it the package.
+        """
+        facts = {"generation": self.generation, "mode": self.mode, "rows": self.payload.num_rows}
         if self.mode == "correct":
             facts |= {"units_corrected": self.corrected, "units_added": self.added}
         return {**facts, "rows_set_aside": self.set_aside}
@@ -236,7 +240,7 @@ def _part(
     where = (Admission.scope == scope, Admission.delivery == delivery.id)
     admission: Admission = found(session.scalar(select(Admission).where(*where)))
     return Part(
-        delivery.id,
+        found(delivery.generation),
         delivery.mode,
         open_object(session, objects, role, found(delivery.payload), f"payload|{delivery.id}|1"),
         open_object(session, objects, role, admission.links, f"links|{scope}|{delivery.id}"),

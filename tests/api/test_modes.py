@@ -361,8 +361,8 @@ def _received(work: Work, dataset: str, period: str, mode: str) -> Delivery:
 # -- which rows count ------------------------------------------------------------------------------
 
 
-def _part(name: str, mode: str, units: list[int | None]) -> Part:
-    keys = [f"{name}{place}".ljust(16).encode() for place in range(len(units))]
+def _part(number: int, mode: str, units: list[int | None]) -> Part:
+    keys = [f"{number}-{place}".ljust(16).encode() for place in range(len(units))]
     seen = [(key, unit) for key, unit in zip(keys, units, strict=True) if unit is not None]
     links = pa.table(
         {
@@ -371,7 +371,7 @@ def _part(name: str, mode: str, units: list[int | None]) -> Part:
             "subject": pa.array([b"%016d" % unit for _, unit in seen], pa.binary(16)),
         }
     )
-    return Part(name, mode, pa.table({"row_key": pa.array(keys, pa.binary(16))}), links)
+    return Part(number, mode, pa.table({"row_key": pa.array(keys, pa.binary(16))}), links)
 
 
 UNITS = st.lists(st.one_of(st.none(), st.integers(1, 6)), max_size=6)
@@ -382,8 +382,8 @@ def test_what_counts_is_what_one_would_work_out_by_hand(
     changes: list[tuple[str, list[int | None]]], first: list[int | None]
 ) -> None:
     """Row by row: a correction sets aside earlier rows about whom it names, and no others."""
-    parts = [_part("a", "new", first)]
-    parts += [_part(f"b{n}-", mode, units) for n, (mode, units) in enumerate(changes)]
+    parts = [_part(1, "new", first)]
+    parts += [_part(n, mode, units) for n, (mode, units) in enumerate(changes, start=2)]
     counted = standing.resolve(parts)
     expected: list[tuple[bytes, int | None]] = []
     added = []
@@ -421,13 +421,13 @@ def test_a_release_is_made_of_everything_that_stands(sender: Sender) -> None:
     manifest = json.loads(package.files["manifest.json"])
     assert manifest["deliveries"] == {
         sender.dataset: [
-            {"delivery": base["id"], "mode": "new"},
-            {"delivery": more["id"], "mode": "append"},
-            {"delivery": mended["id"], "mode": "correct"},
+            {"generation": base["generation"], "mode": "new"},
+            {"generation": more["generation"], "mode": "append"},
+            {"generation": mended["generation"], "mode": "correct"},
         ]
     }
     told = json.loads(package.files["report.json"])["deliveries"][sender.dataset]
-    assert told[0] == {"delivery": base["id"], "mode": "new", "rows": 11, "rows_set_aside": 1}
+    assert told[0] == {"generation": 1, "mode": "new", "rows": 11, "rows_set_aside": 1}
     assert (told[2]["units_corrected"], told[2]["units_added"]) == (1, 6)
 
 

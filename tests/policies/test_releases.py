@@ -65,7 +65,7 @@ def tables() -> dict[str, pa.Table]:
     }
 
 
-DELIVERIES = {"work": [{"delivery": "delivery-1", "mode": "new", "rows": 3, "rows_set_aside": 0}]}
+DELIVERIES = {"work": [{"generation": 1, "mode": "new", "rows": 3, "rows_set_aside": 0}]}
 
 
 def report(findings: dict[str, list[Finding]] | None = None) -> dict[str, Any]:
