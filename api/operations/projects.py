@@ -193,6 +193,11 @@ def _check_dataset(work: Work, asked: permits.Application, entry: permits.Permit
     _check_variables(asked, entry, declared)
 
 
+def _leaving(entry: permits.PermittedDataset) -> set[str]:
+    """The names under which a dataset's variables leave."""
+    return {variable.as_ for variable in entry.variables}
+
+
 def _check_variables(
     asked: permits.Application, entry: permits.PermittedDataset, declared: datasets.Dataset
 ) -> None:
@@ -229,6 +234,14 @@ def _check_variables(
                 f"{where} is a key, and its percentile would be computed on the units that keys "
                 "choose.",
                 "Have it computed over the delivery.",
+            )
+        givers = sum(variable.as_ in _leaving(other) for other in asked.datasets)
+        if rule.computed_on and variable.as_ in asked.join.keys and givers > 1:
+            raise Problem(
+                "incomplete",
+                f"{where} is a key that several datasets give, and each would have percentiles of "
+                "its own: one label would mean several things.",
+                "Take it from one dataset, or take classes.",
             )
         known = origin.role == "quasi-identifier" or origin.type in SHARED_TYPES
         if known and variable.as_ not in asked.join.keys:

@@ -800,6 +800,21 @@ def test_a_key_is_no_percentile_of_the_units_it_chooses(delivered: House) -> Non
     assert "percentile" in refusal.problem["detail"]
 
 
+def test_a_key_of_percentiles_comes_from_one_dataset(delivered: House) -> None:
+    """S11: the tenth decile of one file isn't that of another, and one label can't say both."""
+    document = _wage_in_deciles(delivered, "two-deciles", "delivery")
+    document["join"]["keys"].append("wage")
+    document["scenario"]["known"].append("wage")
+    document["scenario"]["sensitive"].remove("wage")
+    document["universe"]["datasets"] = [entry["id"] for entry in document["datasets"]]
+    rule = [{"percentile": {"groups": 10, "over": "delivery"}}]
+    benefit = next(entry for entry in document["datasets"] if entry["id"] == "child-benefit")
+    benefit["variables"].append({"name": "bedrag", "as": "wage", "rule": rule})
+    refusal = refusal_of(lambda: delivered.story.granted(delivered, "researcher-1", document))
+    assert refusal.type == "incomplete"
+    assert "one label" in refusal.problem["detail"]
+
+
 def _wage_in_deciles(house: House, project: str, over: str) -> dict[str, Any]:
     document = house.application(project)
     for dataset in document["datasets"]:
