@@ -160,8 +160,8 @@ def _everything(house: House) -> dict[str, Any]:
 def test_a_document_holds_all_that_says_what_is_to_be_done() -> None:
     """Every column is signed, or says how far the job has come."""
     progress = {
-        "sequence", "state", "signature", "attempts", "fence", "leased_until", "process", "not_before",
-        "stage", "share", "result", "problem", "ended_at",
+        "sequence", "state", "signature", "attempts", "fence", "leased_until", "process",
+        "not_before", "stage", "share", "result", "problem", "ended_at",
     }  # fmt: skip
     signed = set(jobs.document(Job(created_at=store.datetime.now(store.UTC)))) - {"type", "version"}
     assert signed | progress == set(Job.__table__.columns.keys())
