@@ -147,7 +147,7 @@ def test_everything_that_must_be_refused_was(report: dict[str, Any]) -> None:
 
 def test_the_report_tells_what_it_cost(report: dict[str, Any]) -> None:
     """Seconds per stage, rows per second, memory."""
-    assert report["seconds"]["total"] < 120
+    assert report["seconds"]["total"] >= report["seconds"]["first_release"] > 0
     assert report["rows_per_second"] > 0
     assert report["peak_rss_mb"] >= max(report["memory_mb"].values()) > 100
     assert {"service", "worker"} <= set(report["memory_mb"])

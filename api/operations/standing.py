@@ -121,6 +121,12 @@ def _supersede(work: Work, delivery: Delivery, by: Delivery) -> None:
 def counting(session: Session, dataset: str, period: str) -> list[Delivery]:
     """What a release asked for now is made of; a Problem when nothing is there."""
     deliveries = standing(session, dataset, period)
+    if deliveries and not any(row.mode in WHOLE for row in deliveries):
+        raise Problem(
+            "nothing-delivered",
+            f"What stands of {dataset} for {period} adds to a delivery that its holder withdrew.",
+            "Ask its holder to replace it by the whole file.",
+        )
     if not deliveries:
         raise Problem(
             "nothing-delivered",

@@ -11,7 +11,7 @@ from sqlalchemy import Row, select, text, update
 from sqlalchemy.orm import Session
 
 from api import jobs, store
-from api.store import Admission, Delivery, Envelope, Job, Release, StoredObject
+from api.store import Admission, Delivery, Envelope, Job, RefusedRequest, Release, StoredObject
 from api.worker import Worker
 from tests.api.house import House
 from tests.api.test_worker import sent
@@ -90,6 +90,7 @@ def test_a_forged_job_does_nothing_but_raise_an_alarm(
     delivery = sent(still, tmp_path, period)
     before = _state(still, delivery)
     with store.writing(engine) as session:
+        session.query(RefusedRequest).delete()  # as if the last one had been an hour ago
         true = session.query(Job.id).where(Job.state == "queued").one().id
         forged = FORGERIES[forgery](session, true)
     with caplog.at_level(logging.ERROR):
@@ -104,7 +105,7 @@ def test_a_forged_job_does_nothing_but_raise_an_alarm(
     entry = json.loads(still["auditor-1"].get("/ledger?most=10000")["entries"][-1]["leaf"])
     assert (entry["kind"], entry["actor"]) == ("job.forged", None)
     told = forged if forged.startswith("job-") else "unreadable"
-    assert entry["facts"] == {"job": told}
+    assert entry["facts"] == {"job": told, "queue": row.queue}
     assert "forged" in caplog.text
     assert _state(still, delivery) == {**before, "ledger": before["ledger"] + 1}
     still["auditor-1"].get("/jobs")  # nobody stumbles over what is left of it

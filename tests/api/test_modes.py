@@ -496,6 +496,19 @@ def test_a_withdrawn_delivery_is_used_no_more(sender: Sender) -> None:
     assert house.ledger_kinds().count("delivery.withdrawn") >= 1
 
 
+def test_an_append_alone_is_no_dataset(sender: Sender) -> None:
+    """Its base was withdrawn: a release of what is left would pass for the whole."""
+    first = sender.send(people(1, 12))
+    sender.send(people(13, 20), "append")
+    permit = sender.permit("append-alone")
+    sender.client.post(f"/deliveries/{first['id']}/withdraw", {"reason": "a mistake"})
+    refusal = refusal_of(lambda: sender.house.built(permit))
+    assert refusal.type == "nothing-delivered"
+    assert "withdrew" in str(refusal)
+    sender.send(people(1, 20), "replace")
+    assert len(sender.amounts(sender.release(permit)[1])) == 20
+
+
 def test_a_delivery_withdrawn_while_a_release_is_built_stops_it(sender: Sender) -> None:
     """Neither linked nor opened by anybody any more; a superseded one can be withdrawn too."""
     first = sender.send(people(1, 12))
