@@ -7,10 +7,11 @@ may use `MEMORY` bytes of its own, may write no file and leave no dump, and ends
 
 It answers with frames: what the columns are; whether the pages have checksums; blocks of values,
 small enough to be held; and a reason where it stops. An answer that breaks off means that the child
-died.
+died; a keeper beside it tells of what, since a file is to blame for a crash, and not for somebody's
+`kill`.
 
 Started as `python -m linkage.apart FD`; FD is a Unix socket that brings, for each file, a request
-(JSON), the file and a pipe for the answer.
+(JSON), the file, a pipe for the answer and one for how the child ended.
 """
 
 import contextlib
@@ -51,6 +52,12 @@ _SILENCE: Final = 300.0
 """Seconds that a child may be busy with one block."""
 _PROCESSOR: Final = 3600
 
+_OF_ITSELF: Final = {
+    signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL,
+    signal.SIGXCPU, signal.SIGXFSZ, signal.SIGALRM, signal.SIGTRAP,
+}  # fmt: skip
+"""Signals that a child gets for what it does; any other comes from somebody else."""
+
 _FRAME: Final = struct.Struct(">cQ")
 _NOT_DUMPABLE: Final = 4  # prctl PR_SET_DUMPABLE
 
@@ -75,24 +82,43 @@ def frames(answer: BinaryIO) -> Iterator[Any]:
             yield batch
 
 
+def by_itself(fate: BinaryIO) -> bool:
+    """Whether a child ended by what it did to its file, from the other end of the second pipe."""
+    ended = fate.read(1)
+    return ended == b"\0" or (len(ended) == 1 and ended[0] in _OF_ITSELF)
+
+
 def main(control: socket.socket) -> None:
     """Serve until the other end is closed; a child for each file."""
     importlib.import_module("pandas")  # Arrow would load it in every child anew
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_NOT_DUMPABLE, 0, 0, 0, 0)
     while True:
-        request, handles, _, _ = socket.recv_fds(control, 1 << 20, 2)
+        request, handles, _, _ = socket.recv_fds(control, 1 << 20, 3)
         if not request:
             return
-        file, answer = handles
         if os.fork() == 0:
             with contextlib.suppress(BaseException):
                 control.close()
-                _limit()
-                _answer(json.loads(request), file, answer)
+                _keep(json.loads(request), *handles)
             os._exit(0)
-        os.close(file)
-        os.close(answer)
+        for handle in handles:
+            os.close(handle)
+
+
+def _keep(request: dict[str, Any], file: int, answer: int, fate: int) -> None:
+    """Have a child unpack a file, and tell how it ended: 0, or the signal it died of."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            os.close(fate)
+            _limit()
+            _answer(request, file, answer)
+        os._exit(0)
+    os.close(answer)
+    _, status = os.waitpid(child, 0)
+    os.write(fate, bytes([os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0]))
 
 
 def _limit() -> None:

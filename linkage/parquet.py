@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from linkage import apart
-from linkage.datasets import Variable
+from linkage.datasets import LinkageError, Variable
 from linkage.findings import Findings, Limits, Rows, Stopped
 from linkage.values import Amounts
 
@@ -62,6 +62,10 @@ _FITS: Final[dict[str, set[str]]] = {
 _NUMBERING: Final = {"national_number", "enterprise_number", "phone", "nace", "code"}
 
 
+class Interrupted(LinkageError):  # noqa: N818 - what happened to it
+    """A file couldn't be read through, and not for anything in it."""
+
+
 def is_parquet(first: bytes) -> bool:
     """Whether a file that begins so is Parquet, encrypted by its own means or not."""
     return first in (MAGIC, _ENCRYPTED)
@@ -90,7 +94,7 @@ class ParquetFile:
         except BaseException:
             os.close(self._file)
             raise
-        self._answer: BinaryIO | None = None
+        self._pipes: list[BinaryIO] = []
 
     def _keep(self, piece: bytes, source: BinaryIO, progress: Callable[[int], None] | None) -> None:
         size = 0
@@ -115,8 +119,8 @@ class ParquetFile:
         trace: TracebackType | None,
     ) -> None:
         os.close(self._file)
-        if self._answer is not None:
-            self._answer.close()
+        for pipe in self._pipes:
+            pipe.close()
 
     def names(self, variables: Sequence[Variable]) -> list[str]:
         """The names of the file's columns, as they stand there."""
@@ -125,8 +129,9 @@ class ParquetFile:
             "records": self._limits.records,
             "expansion": self._limits.expansion,
         }
-        self._answer = _server().ask(json.dumps(request).encode(), self._file)
-        self._frames = apart.frames(self._answer)
+        self._pipes = _server().ask(json.dumps(request).encode(), self._file)
+        answer, self._fate = self._pipes
+        self._frames = apart.frames(answer)
         columns = self._next()["columns"]
         self._kinds = [what for _, what in columns]
         return [name for name, _ in columns]
@@ -155,11 +160,18 @@ class ParquetFile:
             yield batch.columns
 
     def _next(self) -> Any:
-        """What the other process says next; its stopping, or its end, is a fault of the file."""
+        """What the other process says next; its stopping, or its end, is a fault of the file.
+
+        Unless somebody else ended it: then nothing is known of the file, and Interrupted is raised.
+        """
         try:
             said = next(self._frames, None)
         except (pa.ArrowException, ValueError):
             said = None
+        if said is None and not apart.by_itself(self._fate):
+            raise Interrupted(
+                "The process that unpacks Parquet files was ended from outside; try again."
+            )
         if said is None:
             raise self._faults.stop("parquet_damaged")
         if isinstance(said, dict) and "stop" in said:
@@ -246,22 +258,24 @@ class _Server:
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.close)
 
-    def ask(self, request: bytes, file: int) -> BinaryIO:
-        """Have a file unpacked; the pipe on which the answer comes."""
-        ours, theirs = os.pipe()
+    def ask(self, request: bytes, file: int) -> list[BinaryIO]:
+        """Have a file unpacked; the pipes for the answer and for how its process ended."""
+        (answer, said), (fate, ended) = os.pipe(), os.pipe()
         try:
             with self._lock:
                 try:
-                    self._send(request, [file, theirs])
+                    self._send(request, [file, said, ended])
                 except OSError:  # it died: another takes its place
                     self.close()
-                    self._send(request, [file, theirs])
+                    self._send(request, [file, said, ended])
         except BaseException:
-            os.close(ours)
+            os.close(answer)
+            os.close(fate)
             raise
         finally:
-            os.close(theirs)
-        return os.fdopen(ours, "rb")
+            os.close(said)
+            os.close(ended)
+        return [os.fdopen(answer, "rb"), os.fdopen(fate, "rb")]
 
     def _send(self, request: bytes, handles: list[int]) -> None:
         if self._control is None:

@@ -326,8 +326,19 @@ def _children(pid: int) -> list[int]:
     return [int(text) for listing in lists for text in listing.read_text().split()]
 
 
-def test_a_process_that_dies_is_a_file_that_cant_be_read() -> None:
-    """The one that unpacks, or the one that starts it: the next file is read by another."""
+@pytest.mark.parametrize(
+    ("deadly", "told"),
+    [
+        (signal.SIGSEGV, parquet.Stopped),  # what its own file does to it
+        (signal.SIGABRT, parquet.Stopped),
+        (signal.SIGKILL, parquet.Interrupted),  # somebody else, or a machine without memory
+        (signal.SIGTERM, parquet.Interrupted),
+    ],
+)
+def test_a_process_that_dies_is_a_files_fault_unless_it_was_killed(
+    deadly: signal.Signals, told: type[Exception]
+) -> None:
+    """A good delivery isn't rejected because a process was killed; the next file is read anew."""
     big = written({"first": [f"{row:050}" for row in range(400_000)], "whoever": ["x"] * 400_000})
     small = written({"first": ["a"], "whoever": ["x"]})
     declared, faults = dataset("first"), parquet.Findings()
@@ -335,11 +346,13 @@ def test_a_process_that_dies_is_a_file_that_cant_be_read() -> None:
         assert len(file.names(declared.variables)) == 2
         process = parquet._server()._process
         assert process is not None
-        (child,) = _children(process.pid)
-        os.kill(child, signal.SIGKILL)
-        with pytest.raises(parquet.Stopped):
+        (keeper,) = _children(process.pid)
+        (child,) = _children(keeper)
+        os.kill(child, deadly)
+        with pytest.raises(told):
             list(file.blocks())
-    assert [fault.reason for fault in faults.listed()] == ["parquet_damaged"]
+    damaged = ["parquet_damaged"] if told is parquet.Stopped else []
+    assert [fault.reason for fault in faults.listed()] == damaged
     assert read(small, declared).accepted
     process.kill()
     process.wait()
