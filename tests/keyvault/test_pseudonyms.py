@@ -218,6 +218,16 @@ def test_what_pseudonyms_are_not_made_of(
         pseudonyms(key, unit_type, version, column)
 
 
+def test_names_may_be_as_long_as_their_length_can_say() -> None:
+    """Two bytes of length: 65,535 and no more; counted as UTF-8."""
+    row = ("d" * 65_535, "p", 1, 1, "self")
+    [found] = subject_ids(SCOPE, columns([row])).to_pylist()
+    assert found == plain.cmac(b"s" * 32, plain.subject_message(*row))
+    for name in ("d" * 65_536, "é" * 32_768):
+        with pytest.raises(PseudonymError, match="absurdly long"):
+            subject_ids(SCOPE, columns([(name, "p", 1, 1, "self")]))
+
+
 def test_subject_ids_take_their_own_kind_of_key() -> None:
     with pytest.raises(PseudonymError, match="takes a subject-id key"):
         subject_ids(PROJECT, ("d", "p", 1, pa.array([1]), "self"))

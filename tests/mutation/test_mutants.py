@@ -28,6 +28,31 @@ def test_every_kind_of_mutant_is_made() -> None:
     assert not [change for _, change in made if "Name a kind" in change], "wording is left alone"
 
 
+def test_what_only_a_type_checker_reads_is_left_alone() -> None:
+    """And what a model checks is not, whether it stands in the class or has a name of its own."""
+    source = """
+Relation = Literal["own", "any"]
+Kind = Literal["person", "house"]
+class Rule:
+    relation: Relation
+    about: dict[str, int]
+class Document(BaseModel):
+    kind: Kind
+    size: Annotated[int, Field(ge=1)] = 1
+    unit: Literal["euro", "cent"] = "euro"
+def f(rule: Literal["own"]) -> None:
+    found: dict[str, Literal["own"]] = g(next_step="Ask the office.", visible=True)
+    raise ValueError("k is too small")
+"""
+    assert {mutant.line for mutant in mutants(source)} == {3, 9, 10, 12, 13}
+    made = {(mutant.line, mutant.change) for mutant in mutants(source)}
+    assert {change for line, change in made if line == 12} == {
+        "without visible=",
+        "True → False",
+    }
+    assert {change for line, change in made if line == 13} == {"without raise"}
+
+
 def test_each_mutant_is_a_module_that_differs_in_one_place() -> None:
     results = set()
     for mutant in mutants(TOY):
