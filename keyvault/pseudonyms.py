@@ -47,7 +47,7 @@ VERSIONS = range(1, len(ALPHABET))
 """Key versions that the text form can tell."""
 
 _BLOCK = 16
-MOST = 2**31 // LENGTH - 1  # a pyarrow string array addresses its characters with 32 bits
+MOST = (2**31 - 1) // LENGTH  # a pyarrow string array addresses its characters with 32 bits
 _CHUNK = 1 << 16  # rows at a time, so that the tables and the rows stay in the processor's cache
 
 Bytes = npt.NDArray[np.uint8]
@@ -155,7 +155,7 @@ class _Cmac:
         # CMAC's own primitive is the bare block cipher; see the module's text.
         self._aes = Cipher(AES256(reveal(key)), ECB()).encryptor()  # noqa: S305
         first = int.from_bytes(self._aes.update(bytes(_BLOCK)))
-        doubled = (first << 1 & (1 << 128) - 1) ^ (0x87 if first >> 127 else 0)
+        doubled = first << 1 ^ (1 << 128 | 0x87 if first >> 127 else 0)  # in GF(2¹²⁸)
         self._k1 = np.frombuffer(doubled.to_bytes(_BLOCK), dtype=np.uint64)
 
     def state(self, blocks: bytes) -> Words:
@@ -169,7 +169,7 @@ class _Cmac:
     def finish(self, blocks: Words) -> Words:
         """The tags (n × 2 words) of rows whose chaining value ^ last block is given (n × 2)."""
         size = blocks.size * 8
-        tags = np.empty(size + _BLOCK - 1, dtype=np.uint8)  # update_into asks for a block's slack
+        tags = np.empty(size + _BLOCK, dtype=np.uint8)  # update_into asks for a block's slack
         self._aes.update_into((blocks ^ self._k1).tobytes(), tags.data)
         return tags[:size].view(np.uint64).reshape(-1, 2)
 
@@ -191,16 +191,15 @@ def _header(dataset: str, period: str, reference: str) -> bytes:
 
 
 def _numbers(column: Any) -> Any:
-    if not pa.types.is_integer(column.type) or column.null_count or _lowest(column) < 1:
+    if (
+        not pa.types.is_integer(column.type)
+        or column.null_count
+        or pc.any(pc.less(column, 1)).as_py()
+    ):
         raise PseudonymError(
             "Generations and record numbers are whole and start at 1; look at the links' origins."
         )
     return column.cast(pa.int64()).to_numpy()
-
-
-def _lowest(numbers: Any) -> int:
-    lowest = pc.min(numbers).as_py()
-    return 1 if lowest is None else int(lowest)
 
 
 def _distinct(columns: tuple[Any, ...], rows: int) -> tuple[list[tuple[str, str, str]], Any]:
@@ -217,8 +216,7 @@ def _distinct(columns: tuple[Any, ...], rows: int) -> tuple[list[tuple[str, str,
         values.append(encoded.dictionary.to_pylist())
         codes = codes * len(values[-1]) + encoded.indices.to_numpy()
     found, which = np.unique(codes, return_inverse=True)
-    shape = tuple(len(value) or 1 for value in values)
-    places = np.unravel_index(found, shape)
+    places = np.unravel_index(found, tuple(map(len, values)))
     texts = [
         (values[0][dataset], values[1][period], values[2][reference])
         for dataset, period, reference in zip(*places, strict=True)
@@ -249,7 +247,7 @@ def _strings(texts: Bytes) -> pa.Array:
 def _times(a: int, b: int) -> int:
     """Product in GF(32)."""
     product = 0
-    for bit in range(5):
+    for bit in range(b.bit_length()):
         if b >> bit & 1:
             product ^= a << bit
     for bit in (8, 7, 6, 5):
@@ -283,7 +281,7 @@ _SHARES = np.array(
     [
         [
             _times(_WEIGHTS[2 + 2 * pair], value >> 5) ^ _times(_WEIGHTS[3 + 2 * pair], value & 31)
-            for value in range(1024)
+            for value in range(len(_PAIRS))
         ]
         for pair in range(13)
     ],
@@ -306,7 +304,7 @@ def _texts(letter: str, version: int, tags: Words) -> Bytes:
 def _write_digits(texts: Bytes, tags: Words, start: int) -> None:
     words = tags.view(">u8").astype(np.uint64)
     high, low = words[:, 0], words[:, 1]
-    check = np.full(len(tags), start, dtype=np.uint8)
+    check = np.full(len(tags), np.uint8(start))
     for pair in range(13):
         value = _ten_bits(high, low, 120 - 10 * pair)
         place = texts[:, 2 + 2 * pair : 4 + 2 * pair]

@@ -1,5 +1,6 @@
 """Subject ids and pseudonyms: standard, stable, injective, unlinkable, and quick to mistrust."""
 
+from dataclasses import FrozenInstanceError
 from itertools import pairwise
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from keyvault.pseudonyms import (
     LENGTH,
     UNIT_LETTERS,
     Origins,
+    Reading,
     check,
     dummies,
     pseudonyms,
@@ -198,6 +200,13 @@ def test_too_many_at_once_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keyvault.pseudonyms, "MOST", 2)
     with pytest.raises(PseudonymError, match="in pieces"):
         pseudonyms(PROJECT, "person", 1, ids([b"a" * 16] * 3))
+    assert len(pseudonyms(PROJECT, "person", 1, ids([b"a" * 16] * 2))) == 2
+
+
+def test_as_many_at_once_as_a_string_column_can_address() -> None:
+    """Its offsets are signed 32-bit numbers, the last one included."""
+    most = keyvault.pseudonyms.MOST
+    assert most * LENGTH < 2**31 <= (most + 1) * LENGTH
 
 
 @pytest.mark.parametrize(
@@ -272,6 +281,32 @@ def test_the_weights_of_the_check_digit_are_all_different() -> None:
     assert len(set(weights)) == LENGTH
     assert 0 not in weights
     assert all(one != two for one, two in pairwise(weights))
+
+
+@given(st.binary(min_size=16, max_size=16), st.integers(1, 31))
+def test_a_text_says_its_kind_of_unit_and_version(subject: bytes, version: int) -> None:
+    """S35: persons, households and enterprises, told apart by the first letter."""
+    for unit_type, letter in (("person", "P"), ("household", "H"), ("enterprise", "E")):
+        [text] = pseudonyms(PROJECT, unit_type, version, ids([subject])).to_pylist()
+        assert text[0] == letter
+        assert check(text) == Reading(unit_type, version)
+
+
+def test_a_text_holds_128_bits_and_no_more() -> None:
+    """26 digits have room for 130; with either of the two first bits set it is nobody's."""
+    for digits, nobodys in (("7" + "Z" * 25, False), ("8" + "0" * 25, True), ("Z" * 26, True)):
+        text = "P1" + digits
+        text += plain.check_digit(text)
+        if nobodys:
+            with pytest.raises(PseudonymError, match="no key gives"):
+                check(text)
+        else:
+            assert check(text) == Reading("person", 1)
+
+
+def test_a_reading_stays_as_it_was_read() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Reading("person", 1).version = 2  # type: ignore[misc]
 
 
 @given(st.text(max_size=40))
