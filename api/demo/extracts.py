@@ -208,7 +208,7 @@ def _parquet(columns: Columns, dataset: Dataset) -> bytes:
         }
     )
     out = BytesIO()
-    pyarrow.parquet.write_table(table, out)
+    pyarrow.parquet.write_table(table, out, write_page_checksum=True)
     return out.getvalue()
 
 

@@ -74,7 +74,7 @@ def _played(folder: Path) -> _LooseEnds | None:
     if mark.exists():
         told = json.loads(mark.read_text(encoding="utf-8"))
         return _LooseEnds(**told) if told else None
-    if folder.exists() and any(folder.iterdir()):
+    if folder.exists() and list(folder.iterdir()):
         raise NotPrepared(f"{folder} holds something else; choose another folder with --data.")
     return None
 

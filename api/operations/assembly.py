@@ -17,6 +17,8 @@ from policies.coarsening import NOT_IN_SOURCE, Rule
 from policies.permits import PermittedDataset, Terms
 
 SUBJECT = "subject"
+GENERATION = "_generation"
+"""Column of a payload that was put together from deliveries; no variable's name begins so."""
 
 
 @dataclass(frozen=True)
@@ -194,9 +196,10 @@ def _chosen(source: Source, terms: Terms, units: Any) -> tuple[Any, int]:
 
 
 def _one_per_unit(source: Source, reference: str, own: Any, rows: Any) -> Any:
-    """S35: one row per unit. A unit delivered twice is shown once, by the row that is linked best,
-    and of two linked equally well by the one whose values sort first. Where a row stands decides
-    nothing: intake draws that, and the same data give the same release."""
+    """S35: one row per unit. A unit delivered twice is shown once, by the earliest delivery's row;
+    of two in one delivery by the one that is linked best, and of two linked equally well by the one
+    whose values sort first. Where a row stands decides nothing: intake draws that, and the same
+    data give the same release."""
     whose, count = np.unique(
         _integers(own.take(pa.array(rows))), return_inverse=True, return_counts=True
     )[1:]
@@ -204,6 +207,8 @@ def _one_per_unit(source: Source, reference: str, own: Any, rows: Any) -> Any:
     taken = pa.array(several)
     quality = source.quality(reference).take(taken)
     columns = [
+        *(source.payload[name].take(taken)
+          for name in source.payload.column_names if name == GENERATION),
         pc.index_in(quality, value_set=pa.array([*links.QUALITY])),
         *(source.payload[item.name].take(taken) for item in source.permitted.variables),
         *(source.subjects(name).take(taken).cast(pa.binary())

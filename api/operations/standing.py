@@ -12,8 +12,8 @@ counts is what the accepted ones among them come to, one after the other:
 
 A correction is resolved where somebody is somebody: on a scope's links, when a release is built.
 It removes nobody; a unit that should be gone is left out of a file that replaces. What was rejected
-changes nothing. Rows for which a unit stands twice follow one another in the order of generations,
-so that of a dataset with one row per unit the earliest delivery's row is the one shown.
+changes nothing. Of a dataset with one row per unit, a unit that stands in several deliveries is
+shown by the earliest one's row.
 """
 
 from collections.abc import Sequence
@@ -27,6 +27,7 @@ from sqlalchemy.orm import Session
 
 from api.objects import Objects
 from api.operations import Work, found
+from api.operations.assembly import GENERATION
 from api.operations.sealed import open_object
 from api.problems import Problem
 from api.store import Admission, Delivery, Release
@@ -190,6 +191,12 @@ class Part:
             set_aside=self.set_aside + self.payload.num_rows - payload.num_rows,
         )
 
+    def numbered(self) -> pa.Table:
+        """The payload, each row with its delivery's generation."""
+        return self.payload.append_column(
+            GENERATION, pa.repeat(self.generation, self.payload.num_rows)
+        )
+
     def told(self) -> dict[str, Any]:
         """What a release's report says about it.
 
@@ -223,7 +230,7 @@ def resolve(parts: Sequence[Part]) -> Counted:
             part = replace(part, corrected=corrected, added=len(units) - corrected)
         kept.append(part)
     return Counted(
-        pa.concat_tables([part.payload for part in kept]).combine_chunks(),
+        pa.concat_tables([part.numbered() for part in kept]).combine_chunks(),
         pa.concat_tables([part.links for part in kept]).combine_chunks(),
         [part.told() for part in kept],
     )

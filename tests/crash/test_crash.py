@@ -92,11 +92,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _without_an_object(settings: Settings) -> None:
-    next((settings.objects / "release").iterdir()).unlink()
+    sorted((settings.objects / "release").iterdir())[0].unlink()
 
 
 def _another_object(settings: Settings) -> None:
-    next((settings.objects / "linkage").iterdir()).write_bytes(b"something else")
+    sorted((settings.objects / "linkage").iterdir())[0].write_bytes(b"something else")
 
 
 def _a_running_job(settings: Settings) -> None:
