@@ -47,7 +47,7 @@ VERSIONS = range(1, len(ALPHABET))
 """Key versions that the text form can tell."""
 
 _BLOCK = 16
-MOST = (2**31 - 1) // LENGTH  # a pyarrow string array addresses its characters with 32 bits
+MOST = 2**31 // LENGTH  # a pyarrow string array addresses its characters with 31 bits
 _CHUNK = 1 << 16  # rows at a time, so that the tables and the rows stay in the processor's cache
 
 Bytes = npt.NDArray[np.uint8]
@@ -155,7 +155,7 @@ class _Cmac:
         # CMAC's own primitive is the bare block cipher; see the module's text.
         self._aes = Cipher(AES256(reveal(key)), ECB()).encryptor()  # noqa: S305
         first = int.from_bytes(self._aes.update(bytes(_BLOCK)))
-        doubled = first << 1 ^ (1 << 128 | 0x87 if first >> 127 else 0)  # in GF(2¹²⁸)
+        doubled = first << 1 ^ ((1 << 128) + 0x87 if first >> 127 else 0)  # in GF(2¹²⁸)
         self._k1 = np.frombuffer(doubled.to_bytes(_BLOCK), dtype=np.uint64)
 
     def state(self, blocks: bytes) -> Words:
