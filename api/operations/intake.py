@@ -131,13 +131,13 @@ def _decrypted(
     broken: list[BaseException] = []
 
     def decrypt() -> None:
-        with os.fdopen(write_end, "wb") as sink:
-            try:
+        try:
+            with os.fdopen(write_end, "wb") as sink:
                 pyrage.decrypt_io(source, sink, identities)
-            except BrokenPipeError:
-                pass  # the checker gave up on the file and said why
-            except BaseException as error:  # a panic in the library is no Exception
-                broken.append(error)
+        except BrokenPipeError:
+            pass  # the checker gave up on the file and said why
+        except BaseException as error:  # a panic in the library is no Exception
+            broken.append(error)
 
     thread = threading.Thread(target=decrypt, name="decrypt", daemon=True)
     thread.start()
