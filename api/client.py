@@ -36,13 +36,12 @@ from keyvault.tokens import ASSERTION_TYPE, sign_assertion
 
 PIECE = 1 << 20
 REQUEST_PIECE = 32 << 20
-"""Bytes of one request: each is made durable before the next, and sent again when its line breaks.
-Two of them are held."""
+"""Bytes of one request: each is made durable before the next."""
 PART = 128 << 10
 AHEAD = 16
 """Pieces that encryption may be ahead of hashing and writing."""
 TUS = {"Tus-Resumable": "1.0.0"}
-PASSING = ("wrong-offset", "upload-busy", "checksum-mismatch")
+PASSING = ("wrong-offset", "upload-busy")
 """Refusals of a piece that go away when it's sent again from where the upload stands."""
 PAUSES = (0.5, 1, 2, 4, 8, 15, 15, 15, 15, 15)
 """Seconds between tries of the same thing: a minute and a half, since the service itself takes half
@@ -294,27 +293,23 @@ class Client:
         return row
 
     def send(self, location: str, ciphertext: Path, progress: Progress = silent) -> None:
-        """Send what is still missing, each request with its checksum; broken lines are mended.
+        """Send what is still missing; broken lines are mended, and what came through them counts.
 
         After a failure the delivery itself is asked how it stands: the service compares hashes
-        within the last request, which can outlast the line it came on.
+        within the last request, which can outlast the line it came on. That comparison covers every
+        byte, so the requests carry no checksums of their own.
         """
         size = ciphertext.stat().st_size
         offset, pauses = self.offset(location), iter(PAUSES)
-        with ciphertext.open("rb") as file, ThreadPoolExecutor(1) as ahead:
-            piece, another = _Piece(file), _Piece(file)
-            coming = ahead.submit(piece.read, offset)
+        with ciphertext.open("rb", buffering=0) as file:
             while offset < size:
-                coming.result()
-                coming = ahead.submit(another.read, offset + len(piece.data))
                 try:
-                    reached = self._send_piece(location, offset, piece)
+                    offset = self._send_piece(
+                        location, offset, min(REQUEST_PIECE, size - offset), file
+                    )
                     pauses = iter(PAUSES)
                 except (Unreachable, ServiceRefusal) as error:
-                    reached = self._after(error, location, offset, pauses)
-                if reached != offset + len(piece.data):
-                    coming = ahead.submit(another.read, reached)
-                piece, another, offset = another, piece, reached
+                    offset = self._after(error, location, offset, pauses)
                 progress("sending", offset, size)
 
     def _after(
@@ -333,18 +328,18 @@ class Client:
             offset = int(self._delivery(location)["offset"])
         return offset
 
-    def _send_piece(self, location: str, offset: int, piece: "_Piece") -> int:
+    def _send_piece(self, location: str, offset: int, length: int, file: BinaryIO) -> int:
+        file.seek(offset)
         response = self._send(
             "PATCH",
             location,
-            content=piece.parts(),
+            content=_parts(file, length),
             headers={
                 **TUS,
                 "Authorization": f"Bearer {self.token()}",
                 "Content-Type": "application/offset+octet-stream",
-                "Content-Length": str(len(piece.data)),
+                "Content-Length": str(length),
                 "Upload-Offset": str(offset),
-                "Upload-Checksum": f"sha256 {piece.checksum}",
             },
         )
         self._answer(response)
@@ -708,24 +703,11 @@ def _fingerprint(source: Path) -> dict[str, Any]:
     return {"size": stat.st_size, "changed": stat.st_mtime_ns}
 
 
-class _Piece:
-    """What one request sends, and its checksum; read into the same memory again and again."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._memory = bytearray(min(REQUEST_PIECE, os.fstat(file.fileno()).st_size))
-        self.data, self.checksum = memoryview(b""), ""
-
-    def read(self, offset: int) -> None:
-        """Become the piece at an offset."""
-        count = os.preadv(self._file.fileno(), [self._memory], offset)
-        self.data = memoryview(self._memory)[:count]
-        self.checksum = base64.b64encode(hashlib.sha256(self.data).digest()).decode()
-
-    def parts(self) -> Iterator[bytes]:
-        """The bytes in small parts: a socket takes no more at a time, and the rest is copied."""
-        for start in range(0, len(self.data), PART):
-            yield bytes(self.data[start : start + PART])
+def _parts(file: BinaryIO, length: int) -> Iterator[bytes]:
+    """So many bytes in small parts: a socket takes no more at a time, and the rest is copied."""
+    while length and (part := file.read(min(PART, length))):
+        yield part
+        length -= len(part)
 
 
 class _Behind:
