@@ -35,7 +35,7 @@ from keyvault.signing import verify_receipt
 from keyvault.tokens import ASSERTION_TYPE, sign_assertion
 
 PIECE = 1 << 20
-REQUEST_PIECE = 32 << 20
+REQUEST_PIECE = 64 << 20
 """Bytes of one request: each is made durable before the next."""
 PART = 128 << 10
 AHEAD = 16
@@ -233,15 +233,12 @@ class Client:
     def encrypt(self, source: Path, target: Path, progress: Progress = silent) -> str:
         """Encrypt an extract to the service's published recipient, on this machine.
 
-        The ciphertext's hex SHA-256 comes back.
+        The ciphertext's hex SHA-256 comes back. It isn't durable yet: see `hand_in`.
         """
         recipient = pyrage.x25519.Recipient.from_str(self.public()["uploads"])
         size = source.stat().st_size
-        with source.open("rb") as plain, target.open("wb") as file:
-            with _Behind(file) as sealed:
-                pyrage.encrypt_io(_Told(plain, size, "encrypting", progress), sealed, [recipient])
-            file.flush()
-            os.fsync(file.fileno())
+        with source.open("rb") as plain, target.open("wb") as file, _Behind(file) as sealed:
+            pyrage.encrypt_io(_Told(plain, size, "encrypting", progress), sealed, [recipient])
         return sealed.digest.hexdigest()
 
     def open_upload(
@@ -395,7 +392,10 @@ class Client:
         location = str(begun["location"])
         if begun["received"]:
             return location
-        self.send(location, ciphertext, progress)
+        with ThreadPoolExecutor(1) as disk:
+            durable = disk.submit(_make_durable, ciphertext)
+            self.send(location, ciphertext, progress)
+        durable.result()
         delivery = self.wait_delivery(location.rpartition("/")[2], progress, ("uploading",))
         if delivery["receipt"] is not None or delivery["state"] != "rejected":
             sent = {
@@ -618,6 +618,11 @@ def _changed(names: list[str]) -> str:
 def _passes(error: Unreachable | ServiceRefusal) -> bool:
     """Whether a failure may pass by itself."""
     return isinstance(error, Unreachable) or error.type in PASSING or error.status >= 500
+
+
+def _make_durable(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _sha256(path: Path) -> str:
