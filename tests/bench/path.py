@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -162,11 +163,18 @@ class Bench(Cast):
         """The largest resident memory (bytes) that any of the processes had."""
         return max(_status(pid, "VmHWM") for pid in self.processes())
 
-    def uploaded(self, path: Path) -> tuple[str, float]:
-        """The delivery of an extract, and the seconds until its receipt was there and held."""
-        begun = time.perf_counter()
-        location = self["holder-rsz"].hand_in(path, "wages", "2024")
-        return location.rpartition("/")[2], time.perf_counter() - begun
+    def uploaded(self, path: Path) -> tuple[str, list[float]]:
+        """The delivery of an extract, and the seconds that it took to encrypt, send and receipt."""
+        marks = {"begun": time.perf_counter()}
+
+        def told(stage: str, done: int, total: int) -> None:
+            if done < total or stage not in marks:
+                marks[stage] = time.perf_counter()
+
+        location = self["holder-rsz"].hand_in(path, "wages", "2024", told)
+        marks["receipt"] = time.perf_counter()
+        steps = [marks[name] for name in ("begun", "encrypting", "sending", "receipt")]
+        return location.rpartition("/")[2], [b - a for a, b in pairwise(steps)]
 
     def taken_in(self, identifier: str, records: int) -> Taken:
         """Wait until intake has accepted a delivery that was just uploaded."""
@@ -186,14 +194,17 @@ def _status(pid: int, name: str) -> int:
     return 0
 
 
-def by_age(path: Path, recipient: str) -> float:
-    """Seconds that `age` needs to encrypt a file to the same disk; it doesn't fsync."""
+def by_age(path: Path, recipient: str) -> tuple[float, float]:
+    """Seconds that `age` needs to encrypt a file to the same disk, and until it is on the disk."""
     target = path.with_name(path.name + ".by-age")
     begun = time.perf_counter()
     subprocess.run(["age", "-r", recipient, "-o", str(target), str(path)], check=True)
     seconds = time.perf_counter() - begun
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
+    durable = time.perf_counter() - begun
     target.unlink()
-    return seconds
+    return seconds, durable
 
 
 def exponent(sizes: list[int], values: list[float]) -> float:
@@ -239,13 +250,19 @@ def whole_path(service: Bench, path: Path, size: int) -> None:
     mib = path.stat().st_size / MIB
     print(f"extract                 {records:,} records, {mib:,.0f} MiB of CSV", flush=True)
     ages = [by_age(path, recipient)]
-    identifier, seconds = service.uploaded(path)
+    identifier, steps = service.uploaded(path)
     taken = service.taken_in(identifier, records)
     ages.append(by_age(path, recipient))
-    both, fastest = ", ".join(f"{mib / age:,.0f}" for age in ages), min(ages)
-    print(f"age alone               {mib / fastest:,.0f} MiB/s (before and after: {both})")
-    share = f"{fastest / seconds:.0%} of age (wanted: 25%)"
-    print(f"upload, end to end      {mib / seconds:,.0f} MiB/s, {share}")
+    fastest, durable = (min(seconds) for seconds in zip(*ages, strict=True))
+    both = ", ".join(f"{mib / seconds:,.0f}" for seconds, _ in ages)
+    print(
+        f"age alone               {mib / fastest:,.0f} MiB/s (before and after: {both}); ", end=""
+    )
+    print(f"{mib / durable:,.0f} with an fsync at its end")
+    share, parts = f"{fastest / sum(steps):.0%}", ", ".join(f"{step:.1f}" for step in steps)
+    print(f"upload, end to end      {mib / sum(steps):,.0f} MiB/s, {share} of age (wanted: 25%), "
+          f"{durable / sum(steps):.0%} with the fsync")  # fmt: skip
+    print(f"                        {parts} s to encrypt and hash, to send, for the receipt")
     print(
         f"intake                  {records / taken.intake:,.0f} records/s, "
         f"{mib / taken.intake:,.0f} MiB/s; limit {LIMIT // MIB:,} MiB of data per process, "
