@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from linkage.datasets import LinkageError
+from linkage.dates import LAST_BIRTH_YEAR
 from linkage.deliveries import Delivery, LinkResult, reference_records
 from linkage.grouping import pairs_within
 from linkage.identities import (
@@ -33,7 +34,7 @@ from linkage.identities import (
 from linkage.model import Plan, PlanError
 from linkage.quality import measure, total
 from linkage.spine import SUBJECT, Spine
-from linkage.standardise import LAST_BIRTH_YEAR, national_numbers, number_facts, standardise
+from linkage.standardise import national_numbers, number_facts, standardise
 from linkage.units import Entries, link_units
 from linkage.verdicts import REASONS, RULES, Verdicts, verdicts
 

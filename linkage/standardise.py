@@ -4,6 +4,12 @@
 equal things are equal texts and everything that says nothing (an invalid number, an impossible
 date, the word for "unknown") is null. Standardising a second time changes nothing.
 
+`standard_columns(type, column, format=…)` does the same for columns of any file: every type that a
+plan of `schakel link` knows, in any notation, each as dictionaries ready for comparing.
+
+A rule is written once, for one value (`name`, `street` …). Beside it stands its fast path for an
+array: what is plain is done by Arrow, what is odd by the rule itself, so that both say the same.
+
 Sources: the national number and its check are laid down in the Royal Decree of 3 April 1984
 (97 minus the first nine digits modulo 97, the digit 2 put in front for births from 2000 on), bis
 numbers in the Royal Decree of 8 February 1991 (month raised by 20, or by 40 when the sex is known),
@@ -11,8 +17,7 @@ enterprise numbers in the Royal Decree of 24 June 2003 (97 minus the first eight
 """
 
 import re
-import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,37 +26,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from linkage.companies import companies
+from linkage.contacts import emails, phones
+from linkage.dates import DEFAULT_DATES, FIRST_BIRTH_YEAR, LAST_BIRTH_YEAR, birth_dates, birth_years
+from linkage.folding import each, encoded, fold, folded, only, patched, recoded, texts, whole
+from linkage.lines import PARTICLES, addresses, names
+
 Ints = npt.NDArray[np.int64]
 Texts = npt.NDArray[np.object_]
-
-PARTICLES: Final = frozenset(
-    {
-        "VAN",
-        "DE",
-        "DEN",
-        "DER",
-        "VANDE",
-        "VANDEN",
-        "VANDER",
-        "VON",
-        "TE",
-        "TEN",
-        "TER",
-        "T",
-        "DU",
-        "DES",
-        "LE",
-        "LA",
-        "LES",
-        "D",
-        "DI",
-        "DA",
-        "DELLA",
-        "EL",
-        "AL",
-    }
-)
-"""Words in front of a surname that some registers put behind it, or glue to it."""
 
 UNKNOWN_NAMES: Final = frozenset(
     {
@@ -68,9 +50,6 @@ UNKNOWN_NAMES: Final = frozenset(
         "SANSNOM",
     }
 )
-DEFAULT_DATES: Final = frozenset({"1900-01-01", "1901-01-01", "1970-01-01", "9999-12-31"})
-"""What systems write when they must write a date and have none."""
-
 _SEXES: Final = {
     "M": ("M", "1", "MAN", "MALE", "MANNELIJK", "H", "HOMME", "MASCULIN", "MANN", "MAENNLICH"),
     "F": ("F", "V", "2", "VROUW", "VROUWELIJK", "FEMALE", "FEMME", "FEMININ", "FRAU", "WEIBLICH"),
@@ -111,7 +90,6 @@ _STREET_WORDS: Final = {
 }
 _STREET_FIRST: Final = {"R": "RUE", "CH": "CHAUSSEE", "PL": "PLACE", "ALL": "ALLEE"}
 _STREET_LAST: Final = {"PL": "PLEIN", "PLN": "PLEIN", "DR": "DREEF", "ST": "STRAAT", "W": "WEG"}
-_LETTERS: Final = str.maketrans({"Æ": "AE", "Œ": "OE", "Ø": "O", "Ł": "L", "Đ": "D", "Þ": "TH"})
 _SURNAME_PREFIX: Final = re.compile(
     r"^(?:VANDEN|VANDER|VANDE|VAN|DEN|DER|DES|DE|DU|TER|TEN|TE|LE|LA|VD)(?=.{3})"
 )
@@ -122,19 +100,10 @@ _HOUSE: Final = re.compile(
 _POSTCODE: Final = re.compile(r"^(?:BE?[\s-]*)?([1-9]\d{3})(?:\.0+)?$")
 _DATE: Final = re.compile(r"^(\d{4})-(\d{2})-(\d{2})$")
 
-FIRST_BIRTH_YEAR: Final = 1850
-LAST_BIRTH_YEAR: Final = 2099
-
-
-def _folded(text: str) -> str:
-    """Upper case without accents; letters of other scripts stay as they are."""
-    apart = unicodedata.normalize("NFKD", text.strip().upper().translate(_LETTERS))
-    return "".join(c for c in apart if not unicodedata.combining(c)).upper().translate(_LETTERS)
-
 
 def _words(text: str) -> list[str]:
     """The words of a name: an apostrophe joins, anything else that is no letter parts."""
-    joined = re.sub(r"['’‘`´ʼ]", "", _folded(text))
+    joined = re.sub(r"['’‘`´ʼ]", "", fold(text))
     return re.findall(r"[^\W\d_]+", joined)
 
 
@@ -161,7 +130,7 @@ def surname_core(standard: str) -> str:
 
 def street(text: str) -> str | None:
     """A street name in capitals without spaces, its type written out (`Kerkstr.`, `Av. Louise`)."""
-    words = re.findall(r"[^\W_]+", re.sub(r"['’‘`´ʼ]", " ", _folded(text)))
+    words = re.findall(r"[^\W_]+", re.sub(r"['’‘`´ʼ]", " ", fold(text)))
     if len(words) > 1:
         first = _STREET_FIRST.get(words[0]) or _STREET_WORDS.get(words[0], words[0])
         last = _STREET_LAST.get(words[-1]) or _STREET_WORDS.get(words[-1], words[-1])
@@ -174,7 +143,7 @@ def street(text: str) -> str | None:
 
 def house_number(text: str) -> str | None:
     """`12 A bus 3` gives 12A/3: the number with its letter, then the box when there is one."""
-    found = _HOUSE.match(_folded(text))
+    found = _HOUSE.match(fold(text))
     if found is None:
         return None
     number = found["number"] + (found["letter"] or "")
@@ -183,12 +152,12 @@ def house_number(text: str) -> str | None:
 
 def sex(text: str) -> str | None:
     """M or F from the codes and words in use (M/V, M/F, H/F, 1/2), else None."""
-    return _SEX.get(_folded(text))
+    return _SEX.get(fold(text))
 
 
 def postcode(text: str) -> str | None:
     """Four digits from 1000 on, with or without `B-` in front."""
-    found = _POSTCODE.match(_folded(text))
+    found = _POSTCODE.match(fold(text))
     return found[1] if found else None
 
 
@@ -254,44 +223,175 @@ def number_facts(numbers: Ints, latest_birth_year: int = LAST_BIRTH_YEAR) -> Num
     )
 
 
-def _digits(texts: Any, pattern: str, length: int) -> tuple[Any, npt.NDArray[np.bool_], Ints]:
-    """The texts stripped of `pattern`, whether `length` digits are left, and those as integers."""
-    bare = pc.replace_substring_regex(pc.fill_null(texts, ""), pattern, "")
-    fits = pc.match_substring_regex(bare, f"^[0-9]{{{length}}}$")
+def _digits(bare: Any, length: int) -> tuple[npt.NDArray[np.bool_], Ints]:
+    """Whether each text (none null) is `length` digits, and those as integers."""
+    fits = pc.and_(pc.ascii_is_decimal(bare), pc.equal(pc.binary_length(bare), length))
     numbers = pc.cast(pc.if_else(fits, bare, "0"), pa.int64())
-    return bare, np.asarray(fits), np.asarray(numbers).astype(np.int64)
+    return np.asarray(fits), np.asarray(numbers).astype(np.int64)
+
+
+def _without(texts: Any, *patterns: str) -> Any:
+    """Texts ("" for null) without what the patterns say, unless they are digits already."""
+
+    def cut(some: Any) -> Any:
+        for pattern in patterns:
+            some = pc.replace_substring_regex(some, pattern, "")
+        return some
+
+    texts = pc.fill_null(texts, "")
+    return patched(texts, pc.invert(pc.ascii_is_decimal(texts)), cut)
 
 
 def national_numbers(texts: Any, latest_birth_year: int = LAST_BIRTH_YEAR) -> Any:
     """Eleven digits for every valid national or bis number, null for anything else."""
-    bare, fits, numbers = _digits(texts, r"[\s./-]", 11)
-    valid = fits & number_facts(numbers, latest_birth_year).valid
-    return pc.if_else(pa.array(valid), bare, pa.scalar(None, pa.string()))
+    bare = _without(texts, r"[\s./-]")
+    fits, numbers = _digits(bare, 11)
+    return only(pa.array(fits & number_facts(numbers, latest_birth_year).valid), bare)
 
 
 def enterprise_numbers(texts: Any) -> Any:
     """Ten digits for every valid enterprise number (old nine-digit ones get their 0), else null."""
-    bare = pc.replace_substring_regex(texts, r"(?i)^\s*be", "")
-    bare = pc.replace_substring_regex(bare, r"[\s./()-]", "")
-    bare = pc.if_else(pc.match_substring_regex(bare, "^[0-9]{9}$"), _with_zero(bare), bare)
-    bare, fits, numbers = _digits(bare, r"\s", 10)
+    bare = _without(texts, r"(?i)^\s*be", r"[\s./()-]")
+    bare = patched(bare, pc.equal(pc.binary_length(bare), 9), lambda nine: _zeros(nine, 10))
+    fits, numbers = _digits(bare, 10)
     base = numbers // 100
     valid = fits & (numbers < 2 * 10**9) & (base > 0) & (97 - base % 97 == numbers % 100)
-    return pc.if_else(pa.array(valid), bare, pa.scalar(None, pa.string()))
+    return only(pa.array(valid), bare)
 
 
-def _with_zero(texts: Any) -> Any:
-    return pc.binary_join_element_wise("0", texts, "")
+def _zeros(texts: Any, length: int) -> Any:
+    return pc.ascii_lpad(texts, length, "0")
 
 
-_BY_VALUE: Final[dict[str, Callable[[str], str | None]]] = {
-    "first_name": name,
-    "last_name": name,
-    "birth_date": birth_date,
-    "sex": sex,
-    "street": street,
-    "house_number": house_number,
-    "postcode": postcode,
+def _quickly(
+    fast: Callable[[Any], tuple[Any, Any]], rule: Callable[[str], str | None]
+) -> Callable[[Any], Any]:
+    """`rule` for arrays; `fast` makes the most of folded texts, and says where it is sure."""
+
+    def standard(values: Any) -> Any:
+        quick, sure = fast(folded(values))
+        unsure = pc.and_(pc.is_valid(values), pc.invert(pc.fill_null(sure, False)))
+        return patched(quick, unsure, lambda odd: each(rule, odd), values)
+
+    return standard
+
+
+def _known(standard: Any) -> Any:
+    """Null for what is empty or a word for "unknown"."""
+    return only(pc.invert(pc.is_in(standard, _NOBODY)), standard)
+
+
+def _fast_name(text: Any) -> tuple[Any, Any]:
+    if pc.all(pc.ascii_is_alpha(text)).as_py():
+        return _known(text), pc.is_valid(text)
+    joined = pc.replace_substring_regex(text, "['`]", "")
+    sure = pc.and_(
+        pc.string_is_ascii(text), pc.invert(pc.match_substring_regex(joined, _PARTICLE_BEHIND))
+    )
+    return _known(pc.replace_substring_regex(joined, "[^A-Z]+", "")), sure
+
+
+def _fast_words(characters: str, apostrophe: str) -> Callable[[Any], tuple[Any, Any]]:
+    def fast(text: Any) -> tuple[Any, Any]:
+        joined = pc.replace_substring_regex(text, "['`]", apostrophe)
+        spaced = pc.replace_substring_regex(joined, f"[^{characters}]+", " ")
+        words = pc.ascii_trim(spaced, " ")
+        glued = pc.replace_substring(words, " ", "")
+        return only(pc.is_valid(_known(glued)), words), pc.string_is_ascii(text)
+
+    return fast
+
+
+def _fast_street(text: Any) -> tuple[Any, Any]:
+    spaced = pc.replace_substring_regex(text, "['`]", " ")
+    sure = pc.and_(
+        pc.string_is_ascii(text), pc.invert(pc.match_substring_regex(spaced, _ABBREVIATED))
+    )
+    glued = _known(pc.replace_substring_regex(spaced, "[^A-Z0-9]+", ""))
+    return only(pc.match_substring_regex(glued, "[A-Z]"), glued), sure
+
+
+def _fast_house_number(text: Any) -> tuple[Any, Any]:
+    return text, pc.match_substring_regex(text, "^[1-9][0-9]*$")
+
+
+def _fast_postcode(text: Any) -> tuple[Any, Any]:
+    return text, pc.match_substring_regex(text, "^[1-9][0-9]{3}$")
+
+
+def given_names(text: str) -> str | None:
+    """All first names in capitals without accents, a space between them: `Anne-Marie J.` gives
+    ANNE MARIE J. None as for `name`."""
+    return _spaced(_words(text))
+
+
+def words(text: str) -> str | None:
+    """Free text in capitals without accents, its words and numbers with one space between them."""
+    return _spaced(re.findall(r"[^\W_]+", re.sub(r"['`´]", " ", fold(text))))
+
+
+def _spaced(found: list[str]) -> str | None:
+    return None if "".join(found) in UNKNOWN_NAMES | {""} else " ".join(found)
+
+
+def any_postcode(text: str) -> str | None:
+    """A postcode of any country: the Belgian one, else its letters and digits (`SW1A 1AA`)."""
+    upper = re.sub(r"\.0+$", "", fold(text))
+    belgian = _POSTCODE.match(re.sub(r"(?<=\d) +[A-Z]{3}.*$", "", upper))
+    bare = belgian[1] if belgian else "".join(re.findall(r"[^\W_]+", upper))
+    return bare if bare.strip("0") and any(c.isdigit() for c in bare) else None
+
+
+def municipality(text: str) -> str | None:
+    """A NIS code of five digits, or a name as `street` writes names (SINTNIKLAAS)."""
+    code = re.match(r"^([1-9]\d{4})(?:\.0+)?$", text.strip())
+    return code[1] if code else street(text)
+
+
+def code(text: str) -> str | None:
+    """Trimmed and in capitals; None for marks alone and for words that say nothing."""
+    upper = text.strip().upper()
+    nothing = upper in UNKNOWN_NAMES and len(upper) > 3
+    return None if nothing or not any(c.isalnum() for c in upper) else upper
+
+
+_NOBODY: Final = pa.array(["", *sorted(UNKNOWN_NAMES)])
+_PARTICLE_BEHIND: Final = "[^A-Z](?:" + "|".join(sorted(PARTICLES)) + ")[^A-Z]*$"
+_ABBREVIATED: Final = (
+    "(?:^|[^A-Z0-9])(?:"
+    + "|".join(sorted({*_STREET_WORDS, *_STREET_FIRST, *_STREET_LAST}))
+    + ")(?:[^A-Z0-9]|$)|STR[^A-Z0-9]*$"
+)
+MISSING: Final = frozenset(
+    {"nan", "NaN", "NaT", "None", "null", "NULL", "<NA>", "N/A", "n/a", "#N/A", "n.a.", "N.A."}
+)
+"""How programs write that there is nothing, exactly so: Nan and Null are names."""
+
+
+def _by_rule(rule: Callable[[str], str | None]) -> Callable[[Any], Any]:
+    return lambda values: each(rule, values)
+
+
+def _iso_birth_dates(values: Any) -> Any:
+    """`birth_date` of every text."""
+    iso = pc.match_substring_regex(values, "^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
+    quick = only(iso, birth_dates(only(iso, values)))
+    unsure = pc.and_(pc.is_valid(values), pc.invert(iso))
+    return patched(quick, unsure, lambda odd: each(birth_date, odd), values)
+
+
+_names: Final = _quickly(_fast_name, name)
+_streets: Final = _quickly(_fast_street, street)
+_house_numbers: Final = _quickly(_fast_house_number, house_number)
+_BY_ARRAY: Final[dict[str, Callable[[Any], Any]]] = {
+    "enterprise_number": enterprise_numbers,
+    "first_name": _names,
+    "last_name": _names,
+    "birth_date": _iso_birth_dates,
+    "sex": _by_rule(sex),
+    "street": _streets,
+    "house_number": _house_numbers,
+    "postcode": _quickly(_fast_postcode, postcode),
 }
 
 
@@ -301,25 +401,99 @@ def standardise(field: str, column: Any, *, latest_birth_year: int = LAST_BIRTH_
     `field` is one of the identity fields; `latest_birth_year` bounds what a national number
     may say.
     """
-    encoded = _encoded(column)
-    values = encoded.dictionary
+    codes, values = encoded(column)
     if field == "national_number":
         standard = national_numbers(values, latest_birth_year)
-    elif field == "enterprise_number":
-        standard = enterprise_numbers(values)
     else:
-        standard = pa.array(_each(_BY_VALUE[field], values.to_pylist()), pa.string())
-    return standard.take(encoded.indices)
+        standard = _BY_ARRAY[field](values)
+    return standard.take(codes)
 
 
-def _each(function: Callable[[str], str | None], values: Iterable[str]) -> list[str | None]:
-    return [function(value) for value in values]
+def _one(name: str, function: Callable[[Any], Any]) -> Callable[[Any], dict[str, Any]]:
+    return lambda values: {name: function(values)}
 
 
-def _encoded(column: Any) -> Any:
-    """The column as one dictionary array of strings."""
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-    if isinstance(column, pa.DictionaryArray):
-        column = column.dictionary_decode()
-    return column.cast(pa.string()).dictionary_encode()
+def _padded_national_numbers(values: Any) -> Any:
+    """Also numbers that lost the zeros in front, as spreadsheets do to those born after 1999."""
+    long = pc.binary_length(values)
+    short = pc.and_(pc.greater_equal(long, 9), pc.less_equal(long, 10))
+    short = pc.and_(short, pc.ascii_is_decimal(values))
+    return national_numbers(patched(values, short, lambda some: _zeros(some, 11)))
+
+
+def _houses(values: Any) -> dict[str, Any]:
+    standard = _house_numbers(values)
+    parts = pc.split_pattern(standard, "/")
+    number = pc.list_element(parts, 0) if len(parts) else standard
+    box = pc.replace_substring_regex(standard, "^[^/]*/", "")
+    return {
+        "house_number": number,
+        "box": only(pc.match_substring(standard, "/"), box),
+    }
+
+
+def _companies(values: Any) -> dict[str, Any]:
+    bare, form = companies(values)
+    glued = pc.replace_substring(bare, " ", "")
+    return {"company_name": only(pc.is_valid(_known(glued)), bare), "legal_form": form}
+
+
+_STANDARD: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
+    "national_number": _one("national_number", _padded_national_numbers),
+    "enterprise_number": _one("enterprise_number", enterprise_numbers),
+    "first_name": _one("first_name", _quickly(_fast_words("A-Z", ""), given_names)),
+    "last_name": _one("last_name", _names),
+    "birth_date": _one("birth_date", birth_dates),
+    "birth_year": _one("birth_year", birth_years),
+    "sex": _one("sex", _by_rule(lambda text: sex(text.removesuffix(".0")))),
+    "street": _one("street", _streets),
+    "house_number": _houses,
+    "postcode": _one("postcode", _quickly(_fast_postcode, any_postcode)),
+    "municipality": _one("municipality", _by_rule(municipality)),
+    "phone": _one("phone", phones),
+    "email": _one("email", emails),
+    "company_name": _companies,
+    "code": _one("code", _by_rule(code)),
+    "text": _one("text", _quickly(_fast_words("A-Z0-9", " "), words)),
+}
+_PARTS: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
+    "full_name": names,
+    "address": addresses,
+}
+_MOSTLY_DISTINCT: Final = frozenset(
+    {"national_number", "enterprise_number", "phone", "email", "full_name", "address"}
+)
+"""Types of which encoding a column first would cost more than it saves."""
+
+
+def standard_columns(type: str, column: Any, *, format: str | None = None) -> dict[str, Any]:  # noqa: A002  (the words of a plan)
+    """One column of a file, of any Arrow type → its standardised columns, by name.
+
+    `type` is one of `linkage.plans.TYPES`; `format` a birth date's (`%d/%m/%Y`). Each result is a
+    dictionary array of texts as long as the column, every text once, null where it says nothing.
+    Most types give one column of their own name; house_number gives house_number and box,
+    company_name company_name and legal_form, full_name first_name and last_name, address street,
+    house_number, box and postcode. Raises LinkageError for a column that holds no single values.
+    """
+    column = whole(column)
+    if type in _MOSTLY_DISTINCT and not pa.types.is_dictionary(column.type):
+        codes, values = None, texts(column)
+    else:
+        codes, values = encoded(column)
+    values = only(pc.invert(pc.is_in(values, pa.array(sorted(MISSING)))), values)
+    if type in _PARTS:
+        return _parted(_PARTS[type](values), codes)
+    if type == "birth_date":
+        return {"birth_date": recoded(codes, birth_dates(values, format))}
+    return {name: recoded(codes, standard) for name, standard in _STANDARD[type](values).items()}
+
+
+def _parted(parts: dict[str, Any], codes: Any | None) -> dict[str, Any]:
+    """The standardised columns of the parts of a line, each distinct part done once."""
+    columns: dict[str, Any] = {}
+    for type_, part in parts.items():
+        once = part.dictionary_encode()
+        rows = once.indices if codes is None else once.indices.take(codes)
+        for name_, standard in _STANDARD[type_](once.dictionary).items():
+            columns[name_] = recoded(rows, standard)
+    return columns
