@@ -1,0 +1,277 @@
+"""Splink on two files, in an environment of its own: `python splink_run.py JOB.json`.
+
+JOB is what `tests.bench.linkage` writes: files, plan, threads, memory. What is printed is one JSON
+object: seconds by stage, peak memory in bytes, candidates. `links.parquet` in the job's folder has
+the links, `all.parquet` those at the threshold `keep`, to look for the best one.
+
+Set up as Splink's documentation recommends: cleaned columns, first and last name in one comparison
+with term frequencies on the full name, a date-of-birth comparison, correlated columns (the address)
+in one comparison, the prior from deterministic rules, u from random pairs, m by EM on several
+blocking rules without term frequencies, no columns retained, a threshold at predict, and one record
+of each file per cluster where both sides have one row per unit.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import splink.comparison_level_library as cll
+import splink.comparison_library as cl
+from splink import DuckDBAPI, Linker, SettingsCreator, block_on
+
+Fields = list[dict[str, Any]]
+
+_FOLDED = "nullif(regexp_replace(upper(strip_accents({})), '[^A-Z0-9]', '', 'g'), '')"
+_STREETS = [
+    (r"(STR|STR\.|STRASSE)$", "STRAAT"), (r"(STWG|STW\.?)$", "STEENWEG"), (r"LN\.?$", "LAAN"),
+    (r"(PLN|PL\.)$", "PLEIN"), (r"^(R\.|R) ", "RUE "), (r"^(AVE?\.?) ", "AVENUE "),
+    (r"^(BD|BOUL\.) ", "BOULEVARD "), (r"^(CH\.|CHEE) ", "CHAUSSEE "), (r"^PL\.? ", "PLACE "),
+    (r"\bST\.?[ -]", "SINT-"), (r"\bSAINT-", "SINT-"),
+]  # fmt: skip
+_DATES = {  # where year, month and day stand in a text of this form
+    "%Y-%m-%d": ((1, 4), (6, 2), (9, 2)),
+    "%d/%m/%Y": ((7, 4), (4, 2), (1, 2)),
+    "%Y%m%d": ((1, 4), (5, 2), (7, 2)),
+}
+
+
+class Clock:
+    """Seconds by stage since the bench started this process."""
+
+    def __init__(self, begun: float) -> None:
+        self.stages: dict[str, float] = {}
+        self._last = begun
+        self.lap("start")
+
+    def lap(self, stage: str) -> None:
+        """A stage is over."""
+        now = time.monotonic()
+        self.stages[stage] = round(now - self._last, 3)
+        self._last = now
+
+
+def cleaned(kind: str, column: str, form: str | None) -> dict[str, str]:
+    """Columns that Splink gets for a field, as SQL."""
+    folded = _FOLDED.format(f'"{column}"')
+    if kind == "first_name":
+        first = _FOLDED.format(f"""split_part(trim("{column}"), ' ', 1)""")
+        return {"first_name": folded, "forename": first}
+    if kind == "birth_date":
+        parts = [f'substr("{column}", {at}, {size})' for at, size in _DATES[form or "%Y-%m-%d"]]
+        date = " || '-' || ".join(parts)
+        return {"birth_date": f"case when {date} not like '%-00%' then {date} end"}
+    if kind == "street":
+        text = f'upper(strip_accents("{column}"))'
+        for pattern, full in _STREETS:
+            text = f"regexp_replace({text}, '{pattern}', '{full}')"
+        return {"street": _FOLDED.format(text)}
+    if kind == "house_number":
+        number = f"""nullif(regexp_extract("{column}", '[0-9]+'), '')"""
+        return {"house_number": number}
+    if kind == "sex":
+        return {
+            "sex": f"""case when "{column}" in ('1', 'M') then 'M'
+                           when "{column}" in ('2', 'F', 'V') then 'F' end"""
+        }
+    return {kind: folded}
+
+
+def selection(fields: Fields, side: str, identifier: str, path: str) -> str:
+    """One file as a query with the cleaned columns."""
+    columns = {}
+    for field in fields:
+        form = field.get("format") if side == "b" else field.get("format_a")
+        columns |= cleaned(field["type"], field[side], form)
+    if {"forename", "last_name"} <= columns.keys():
+        columns["full_name"] = f"{columns['forename']} || ' ' || {columns['last_name']}"
+    reader = f"read_csv('{path}', all_varchar=true)" if path.endswith(".csv") else f"'{path}'"
+    listed = ", ".join(f"{sql} as {name}" for name, sql in columns.items())
+    return f"""select cast("{identifier}" as varchar) as unique_id, {listed} from {reader}"""
+
+
+def comparisons(kinds: set[str]) -> list[Any]:
+    """What is compared, by the types there are."""
+    chosen: list[Any] = []
+    rest = set(kinds)
+    if {"first_name", "last_name"} <= kinds:
+        chosen.append(
+            cl.ForenameSurnameComparison(
+                "forename", "last_name", forename_surname_concat_col_name="full_name"
+            )
+        )
+        rest -= {"first_name", "last_name"}
+    if "birth_date" in kinds:
+        chosen.append(
+            cl.DateOfBirthComparison(
+                "birth_date",
+                input_is_string=True,
+                datetime_format="%Y-%m-%d",
+                invalid_dates_as_null=True,
+            )
+        )
+        rest.discard("birth_date")
+    if "sex" in kinds:
+        chosen.append(cl.ExactMatch("sex"))
+        rest.discard("sex")
+    if {"street", "house_number", "postcode"} <= kinds:
+        chosen.append(address())
+        rest -= {"street", "house_number", "postcode"}
+    for kind in sorted(rest):
+        if kind in ("code", "national_number", "phone"):
+            chosen.append(cl.DamerauLevenshteinAtThresholds(kind, [1, 2]))
+        else:
+            chosen.append(
+                cl.JaroWinklerAtThresholds(kind, [0.92, 0.8]).configure(
+                    term_frequency_adjustments=True
+                )
+            )
+    return chosen
+
+
+def address() -> Any:
+    """Street, number and postcode in one comparison: each says much of the others."""
+    street, number, postcode = (
+        cll.ExactMatchLevel(name) for name in ("street", "house_number", "postcode")
+    )
+    similar = cll.JaroWinklerLevel("street", 0.9)
+    missing = cll.And(*(cll.NullLevel(name) for name in ("street", "house_number", "postcode")))
+    return cl.CustomComparison(
+        output_column_name="address",
+        comparison_levels=[
+            missing,
+            cll.And(street, number, postcode).configure(label_for_charts="All of it"),
+            cll.And(similar, number, postcode).configure(label_for_charts="Street similar"),
+            cll.And(street, number).configure(label_for_charts="Street and number"),
+            cll.And(number, postcode).configure(label_for_charts="Number and postcode"),
+            cll.And(similar, postcode).configure(label_for_charts="Street and postcode"),
+            postcode.configure(tf_adjustment_column="postcode"),
+            cll.CustomLevel("substr(postcode_l, 1, 2) = substr(postcode_r, 1, 2)", "Near"),
+            cll.ElseLevel(),
+        ],
+    )
+
+
+def trained(linker: Any, kinds: set[str], pairs: float, seed: int, clock: Clock) -> None:
+    """The parameters, each in the way that the documentation recommends."""
+    rules = [
+        rule
+        for rule in (
+            ["forename", "last_name", "birth_date"],
+            ["last_name", "birth_date", "postcode"],
+            ["forename", "birth_date", "street", "house_number"],
+        )
+        if {"forename": "first_name"}.get(rule[0], rule[0]) in kinds
+        and set(rule[1:]) <= kinds | {"forename"}
+    ]
+    linker.training.estimate_probability_two_random_records_match(
+        [block_on(*rule) for rule in rules], recall=0.85
+    )
+    clock.lap("prior")
+    linker.training.estimate_u_using_random_sampling(max_pairs=pairs, seed=seed)
+    clock.lap("u")
+    for rule in (["forename", "last_name"], ["birth_date", "sex"], ["birth_date"]):
+        needed = {"forename": "first_name"}
+        if {needed.get(name, name) for name in rule} <= kinds:
+            linker.training.estimate_parameters_using_expectation_maximisation(
+                block_on(*rule), estimate_without_term_frequencies=True, max_pairs=5e6
+            )
+        if rule[-1] == "sex" and "sex" in kinds:
+            break
+    clock.lap("m")
+
+
+def links(linker: Any, predicted: Any, threshold: float, one_to_one: bool) -> str:
+    """SQL of the links: pairs of one cluster, or every pair above the threshold."""
+    if not one_to_one:
+        return (
+            f"select unique_id_l as left_id, unique_id_r as right_id, match_weight as weight, "
+            f"match_probability as probability from {predicted.physical_name} "
+            f"where match_probability >= {threshold}"
+        )
+    clusters = linker.clustering.cluster_using_single_best_links(
+        predicted, duplicate_free_datasets=["a", "b"], threshold_match_probability=threshold
+    )
+    return f"""
+        select p.unique_id_l as left_id, p.unique_id_r as right_id, p.match_weight as weight,
+               p.match_probability as probability
+        from {predicted.physical_name} p
+        join {clusters.physical_name} l on l.source_dataset = 'a' and l.unique_id = p.unique_id_l
+        join {clusters.physical_name} r on r.source_dataset = 'b' and r.unique_id = p.unique_id_r
+        where l.cluster_id = r.cluster_id and p.match_probability >= {threshold}"""
+
+
+def peak() -> int:
+    """The largest resident memory of this process so far, in bytes."""
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) << 10
+    return 0
+
+
+def main(job: dict[str, Any]) -> dict[str, Any]:
+    """Link, and say what it took."""
+    clock = Clock(job["begun"])
+    connection = duckdb.connect()
+    connection.execute(f"set threads={job['threads']}")
+    connection.execute(f"set memory_limit='{job['memory']}'")
+    connection.execute(f"set temp_directory='{job['folder']}/spill'")
+    connection.execute(f"set max_temp_directory_size='{job['spill']}'")
+    plan = job["plan"]
+    fields, identifiers = plan["fields"], plan["id"]
+    dedupe = job.get("b") is None
+    api = DuckDBAPI(connection)
+    tables = []
+    for side in ("a",) if dedupe else ("a", "b"):
+        query = selection(fields, side, identifiers[side], job[side])
+        connection.execute(f"create table file_{side} as {query}")
+        tables.append(api.register(f"file_{side}", dataset_display_name=side))
+    clock.lap("read")
+    kinds = {field["type"] for field in fields}
+    settings = SettingsCreator(
+        link_type="dedupe_only" if dedupe else "link_only",
+        comparisons=comparisons(kinds),
+        blocking_rules_to_generate_predictions=[block_on(*rule) for rule in plan["blocking"]],
+        retain_matching_columns=False,
+    )
+    linker = Linker(tables[0] if dedupe else tables, settings)
+    trained(linker, kinds, job["u_pairs"], job["seed"], clock)
+    predicted = linker.inference.predict(threshold_match_probability=job["keep"])
+    clock.lap("predict")
+    one_to_one = plan.get("assignment") == "one-to-one"
+    found = links(linker, predicted, job["threshold"], one_to_one)
+    connection.execute(f"copy ({found}) to '{job['folder']}/links.parquet'")
+    clock.lap("assign")
+    done = {
+        "seconds": round(time.monotonic() - job["begun"], 3),
+        "stages": clock.stages,
+        "peak": peak(),
+    }
+    found = links(linker, predicted, job["keep"], one_to_one)  # to look for the best threshold
+    connection.execute(f"copy ({found}) to '{job['folder']}/all.parquet'")
+    if job.get("count"):
+        done["candidates"] = counted(connection, plan["blocking"], dedupe)
+    return done
+
+
+def counted(connection: Any, rules: list[list[str]], dedupe: bool) -> int:
+    """Distinct pairs of the blocking rules."""
+    right = "file_a" if dedupe else "file_b"
+    conditions = [" and ".join(f"l.{name} = r.{name}" for name in rule) for rule in rules]
+    total = 0
+    for number, condition in enumerate(conditions):
+        earlier = "".join(f" and not coalesce({other}, false)" for other in conditions[:number])
+        order = " and l.unique_id < r.unique_id" if dedupe else ""
+        total += connection.execute(
+            f"select count(*) from file_a l join {right} r on {condition}{order}{earlier}"
+        ).fetchone()[0]
+    return total
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    report = main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    print(json.dumps(report))
