@@ -1,0 +1,140 @@
+"""Who goes with whom: rival pairs share their chances, and no row is given away twice."""
+
+from typing import Any, Final
+
+import numpy as np
+from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from linkage.kernel.columns import Ints
+from linkage.kernel.weights import Floats
+
+PROVEN: Final = 30.0
+"""Logarithm of the odds that a link by number counts for, where likeness is weighed against it."""
+APART: Final = -6.0
+"""The same for two rows that were never found worth weighing."""
+LARGEST: Final = 400
+"""Rows of a side in one tangle of rivals up to which the best assignment is worked out exactly."""
+
+
+def rivalled(left: Any, right: Any, odds: Floats, *, lefts: bool, rights: bool) -> Floats:
+    """Chances of pairs of which a row can be in one at most (`lefts`, `rights`: on which side).
+
+    A pair's chance is its odds against itself, its rivals and none of them.
+    """
+    own = np.exp(np.minimum(odds, 500.0))
+    against = np.ones(len(own))
+    for side, alone in ((left, lefts), (right, rights)):
+        if alone and len(own):
+            against += np.bincount(side, own)[side] - own
+    chance: Floats = own / (own + against)
+    return chance
+
+
+def one_to_one(left: Any, right: Any, odds: Floats) -> Any:
+    """Which pairs to take so that no row is in two, and the sum of their weights is largest.
+
+    Pairs whose rows have no other pair are taken at once; the rest falls into small tangles that
+    are solved exactly (a tangle of more than LARGEST rows a side is solved best pair first).
+    """
+    taken = np.zeros(len(left), np.bool_)
+    free = (np.bincount(left)[left] == 1) & (np.bincount(right)[right] == 1) if len(left) else taken
+    taken[free] = True
+    rows = np.flatnonzero(~taken)
+    if not len(rows):
+        return taken
+    _, one = np.unique(left[rows], return_inverse=True)
+    _, other = np.unique(right[rows], return_inverse=True)
+    size = int(one.max()) + 1
+    graph = coo_array(
+        (np.ones(len(rows), np.int8), (one, size + other)),
+        shape=(size + int(other.max()) + 1,) * 2,
+    )
+    label = connected_components(graph, directed=False)[1][one]
+    order = np.argsort(label, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(label[order])) + 1, len(order))
+    begin = 0
+    for end in ends.tolist():
+        some = rows[order[begin:end]]
+        taken[some[_best(left[some], right[some], odds[some])]] = True
+        begin = end
+    return taken
+
+
+def _best(left: Any, right: Any, odds: Floats) -> Any:
+    """The places of the best set of pairs in one tangle."""
+    if len(left) == 2:  # two pairs that share a row: by far the most common tangle
+        return np.array([int(odds[1] > odds[0])])
+    lefts, one = np.unique(left, return_inverse=True)
+    rights, other = np.unique(right, return_inverse=True)
+    if min(len(lefts), len(rights)) > LARGEST:
+        return _greedy(one, other, odds)
+    value = np.zeros((len(lefts), len(rights)))
+    place = np.full(value.shape, -1)
+    value[one, other] = np.maximum(odds, 1e-6)
+    place[one, other] = np.arange(len(left))
+    chosen = place[linear_sum_assignment(value, maximize=True)]
+    return chosen[chosen >= 0]
+
+
+def _greedy(left: Ints, right: Ints, odds: Floats) -> Any:
+    gone: tuple[set[int], set[int]] = (set(), set())
+    chosen = []
+    for at in np.argsort(-odds, kind="stable").tolist():
+        if int(left[at]) not in gone[0] and int(right[at]) not in gone[1]:
+            gone[0].add(int(left[at]))
+            gone[1].add(int(right[at]))
+            chosen.append(at)
+    return np.array(chosen, np.int64)
+
+
+def best_of(side: Any, odds: Floats) -> Any:
+    """For each row of a side its best pair alone (of equals the first)."""
+    order = np.lexsort((np.arange(len(side)), -odds, side))
+    first = np.append(True, side[order][1:] != side[order][:-1])[: len(order)]
+    taken = np.zeros(len(side), np.bool_)
+    taken[order[first]] = True
+    return taken
+
+
+def groups(rows: int, left: Any, right: Any, odds: Floats | None = None) -> Any:
+    """A number per row, the same for rows of one unit: what the pairs connect.
+
+    A chain is no proof that its ends are one: where not every pair of a group is linked, its rows
+    are merged best first, for as long as the mean odds between two parts are above even.
+    """
+    edges = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(rows, rows))
+    label = connected_components(edges, directed=False)[1].astype(np.int64)
+    if odds is None or not len(left):
+        return label
+    sizes = np.bincount(label)
+    held = np.bincount(label[left], minlength=len(sizes))
+    loose = (sizes > 2) & (held < sizes * (sizes - 1) // 2)
+    members = np.flatnonzero(loose[label])
+    members = members[np.argsort(label[members], kind="stable")]
+    pairs = np.flatnonzero(loose[label[left]])
+    pairs = pairs[np.argsort(label[left[pairs]], kind="stable")]
+    rows_end = np.cumsum(sizes[loose])
+    pairs_end = np.cumsum(held[loose])
+    begin, at, fresh = 0, 0, int(label.max(initial=-1)) + 1
+    for end, upto in zip(rows_end.tolist(), pairs_end.tolist(), strict=True):
+        some, edge = members[begin:end], pairs[at:upto]
+        parts = _parts(some, left[edge], right[edge], odds[edge])
+        label[some] = np.where(parts == 1, label[some], fresh + parts)
+        fresh += int(parts.max()) + 1
+        begin, at = end, upto
+    return label
+
+
+def _parts(rows: Any, left: Any, right: Any, odds: Floats) -> Any:
+    """The parts (from 1) that a loose group falls into."""
+    if len(rows) > LARGEST:
+        return np.ones(len(rows), np.int64)
+    far = np.full((len(rows), len(rows)), -APART)
+    one, other = np.searchsorted(rows, left), np.searchsorted(rows, right)
+    np.minimum.at(far, (one, other), -np.minimum(odds, PROVEN))
+    far = np.minimum(far, far.T) + PROVEN
+    merged = linkage(far[np.triu_indices(len(rows), 1)], method="average")
+    return fcluster(merged, PROVEN, criterion="distance")

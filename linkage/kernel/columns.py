@@ -1,0 +1,316 @@
+"""What two files say, as columns of small integers into common vocabularies.
+
+Every standardised column becomes an array of codes; equal values have equal codes on both sides, and
+a negative code is a missing value. Everything that is looked up per value (letters, rarity, the
+group of nicknames) is an array over the vocabulary, so that it is worked out once per distinct value.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from linkage.plans import FilePlan
+from linkage.standardise import enterprise_numbers, national_numbers, nicknames, standard_columns
+
+Codes = npt.NDArray[np.int32]
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+Packed = npt.NDArray[np.uint64]
+
+MISSING: Final = -1
+NAMES: Final = ("given", "head", "last")
+"""Columns of personal names share one vocabulary, so that a swapped name shows as equality."""
+NUMBERS: Final = ("national_number", "enterprise_number")
+WIDTH: Final = 24
+"""Letters of a text that take part in the cheap bound; what stands behind them counts as alike."""
+
+_PREFIX: Final = (
+    r"^(?:VANDEN|VANDER|VANDE|VAN|DEN|DER|DES|DE|DU|TER|TEN|TE|LE|LA|VD)(.{3}.*)$"
+)
+_FIRST_YEAR: Final = 1840
+_YEAR_DAYS: Final = 13 * 32
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Distinct values of one or more columns; arrays have one entry per value."""
+
+    texts: Any
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @cached_property
+    def objects(self) -> npt.NDArray[np.object_]:
+        """The texts as Python strings, for the exact comparison."""
+        return np.asarray(self.texts.to_numpy(zero_copy_only=False), dtype=object)
+
+    @cached_property
+    def lengths(self) -> npt.NDArray[np.int16]:
+        """Characters per text."""
+        return np.asarray(pc.utf8_length(self.texts)).astype(np.int16)
+
+    @cached_property
+    def _bytes(self) -> npt.NDArray[np.uint8]:
+        """The first characters, one byte each; what isn't ASCII is one and the same byte."""
+        ascii_ = pc.replace_substring_regex(self.texts, r"[^\x20-\x7E]", "?")
+        fixed = pc.utf8_rpad(pc.utf8_slice_codeunits(ascii_, 0, WIDTH), WIDTH, "\0")
+        joined = pc.cast(fixed, pa.large_binary())
+        joined = joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
+        data = np.frombuffer(b"".join(joined.to_pylist()), np.uint8)
+        return data.reshape(-1, WIDTH)
+
+    @cached_property
+    def letters(self) -> Packed:
+        """Which letters occur once and twice, as bits; see `alike.ceiling`."""
+        masks = np.zeros(len(self), np.uint64)
+        once, twice = _letter_bits()
+        for place in range(WIDTH):
+            letter = self._bytes[:, place]
+            seen = (masks & once[letter]) != 0
+            masks |= np.where(seen, twice[letter], once[letter])
+        return masks
+
+    @cached_property
+    def others(self) -> npt.NDArray[np.int16]:
+        """Characters that `letters` doesn't hold: a third of the same, rare ones, the tail."""
+        return (self.lengths - np.bitwise_count(self.letters)).astype(np.int16)
+
+    @cached_property
+    def starts(self) -> npt.NDArray[np.uint32]:
+        """The first four characters in one integer, the first one lowest."""
+        return np.ascontiguousarray(self._bytes[:, :4]).view(np.uint32).ravel()
+
+    @cached_property
+    def ends(self) -> Codes:
+        """A code for the last four characters."""
+        tails = pc.utf8_slice_codeunits(self.texts, -4, None)
+        return np.asarray(tails.dictionary_encode().indices).astype(np.int32)
+
+    @cached_property
+    def cores(self) -> Codes:
+        """A code for the surname without its glued particle (VANDENBROECK: BROECK)."""
+        cores = pc.replace_substring_regex(self.texts, _PREFIX, r"\1")
+        return np.asarray(cores.dictionary_encode().indices).astype(np.int32)
+
+    @cached_property
+    def nicknames(self) -> Codes:
+        """The group of given names that are used for one another, MISSING where there is none."""
+        groups = nicknames()
+        names = pa.array(list(groups), pa.string())
+        numbers = np.append(np.fromiter(groups.values(), np.int64, len(groups)), MISSING)
+        at = np.asarray(pc.fill_null(pc.index_in(self.texts, value_set=names), MISSING))
+        return numbers[at].astype(np.int32)
+
+
+def _letter_bits() -> tuple[Packed, Packed]:
+    """By byte: the bit for its first occurrence, and for its second (digits have only one)."""
+    once, twice = np.zeros(256, np.uint64), np.zeros(256, np.uint64)
+    for place, letter in enumerate(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"):
+        once[letter], twice[letter] = np.uint64(1 << 2 * place), np.uint64(2 << 2 * place)
+    for place, digit in enumerate(b"0123456789 @"):
+        once[digit] = np.uint64(1 << 52 + place)
+    return once, twice
+
+
+@dataclass(frozen=True)
+class Side:
+    """One file: `codes` by part, an entry per row."""
+
+    rows: int
+    codes: Mapping[str, npt.NDArray[Any]]
+
+    def take(self, rows: Ints) -> "Side":
+        """Some of the rows."""
+        return Side(len(rows), {part: codes[rows] for part, codes in self.codes.items()})
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Two files in common codes; for finding doubles in one file both sides are the same object.
+
+    `counts` says per part how many rows of both files have each code, `people` how many rows there
+    are in all.
+    """
+
+    a: Side
+    b: Side
+    vocabularies: Mapping[str, Vocabulary]
+    counts: Mapping[str, Ints]
+    people: int
+    parts: tuple[str, ...] = field(default=())
+
+    def share(self, part: str) -> npt.NDArray[np.float32]:
+        """For each row of `a`, the share of all rows that have its very value; NaN where missing.
+
+        `address` is what street, house number and area say together.
+        """
+        codes = self.a.codes[part] if part != "address" else None
+        if codes is None:
+            return self._share_of_address()
+        share = np.append(self.counts[part] / self.people, np.nan).astype(np.float32)
+        return share[np.maximum(codes, MISSING)]
+
+    def _share_of_address(self) -> npt.NDArray[np.float32]:
+        parts = [p for p in ("street", "house_number", "postcode") if p in self.parts]
+        if "postcode" not in parts and "municipality" in self.parts:
+            parts.append("municipality")
+        sides = [self.a] if self.one_file else [self.a, self.b]
+        keys = np.concatenate([key(side, parts) for side in sides])
+        order = np.argsort(keys)
+        ordered = keys[order]
+        starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
+        sizes = np.diff(np.append(starts, len(ordered)))
+        share = np.empty(len(keys), np.float32)
+        share[order] = np.repeat(sizes / self.people, sizes)
+        share[keys == 0] = np.nan
+        return share[: self.a.rows]
+
+    @property
+    def one_file(self) -> bool:
+        """Whether rows are compared with rows of the same file."""
+        return self.a is self.b
+
+
+def encode(a: Any, b: Any | None, plan: FilePlan) -> Encoded:
+    """Encode the columns that a plan names; `b` is None for one file."""
+    sides = [_standard(a, plan, "a")] + ([_standard(b, plan, "b")] if b is not None else [])
+    rows = [a.num_rows] + ([b.num_rows] if b is not None else [])
+    codes: list[dict[str, Any]] = [{} for _ in sides]
+    vocabularies: dict[str, Vocabulary] = {}
+    parts = list(sides[0])
+    for group in _groups(parts):
+        vocabulary, indices = _unified([[side[part] for part in group] for side in sides], group)
+        for place, part in enumerate(group):
+            for side, of in zip(codes, indices, strict=True):
+                side[part] = of[place]
+            if vocabulary is not None:
+                vocabularies[part] = vocabulary
+    counts = {
+        part: sum(
+            np.bincount(side[part][side[part] >= 0], minlength=_size(part, vocabularies))
+            for side in codes
+        )
+        for part in parts
+        if part not in NUMBERS
+    }
+    ends = [Side(count, side) for count, side in zip(rows, codes, strict=True)]
+    return Encoded(ends[0], ends[-1], vocabularies, counts, sum(rows), tuple(parts))
+
+
+def _size(part: str, vocabularies: Mapping[str, Vocabulary]) -> int:
+    return len(vocabularies[part]) if part in vocabularies else 300 * _YEAR_DAYS
+
+
+def _groups(parts: Sequence[str]) -> list[list[str]]:
+    names = [part for part in parts if part in NAMES]
+    return ([names] if names else []) + [[part] for part in parts if part not in NAMES]
+
+
+def _standard(table: Any, plan: FilePlan, side: str) -> dict[str, Any]:
+    """Parts of one file: dictionary arrays, and of numbers and dates integers."""
+    found: dict[str, Any] = {}
+    for one in plan.fields:
+        column = table[one.a if side == "a" or one.b is None else one.b]
+        if one.type in NUMBERS:
+            found[one.type] = number_codes(one.type, column)
+            continue
+        for name, values in standard_columns(one.type, column, format=one.format).items():
+            part = name if one.type not in ("text", "code") else f"{one.type}:{one.a}"
+            _put(found, part, values)
+    return found
+
+
+def number_codes(kind: str, column: Any) -> Ints:
+    """National or enterprise numbers as integers, MISSING where they aren't valid.
+
+    Eleven (ten) bare digits are read at once; only what is written otherwise is standardised.
+    """
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(whole, pa.DictionaryArray):
+        whole = whole.dictionary_decode()
+    texts = pc.fill_null(pc.cast(whole, pa.string()), "")
+    read = national_numbers if kind == "national_number" else enterprise_numbers
+    return np.asarray(pc.fill_null(pc.cast(read(texts), pa.int64()), MISSING)).astype(np.int64)
+
+
+def _put(found: dict[str, Any], part: str, values: Any) -> None:
+    if part == "first_name":
+        found["given"] = values
+        heads = pc.replace_substring_regex(values.dictionary, r"[ ].*$", "").dictionary_encode()
+        indices = pc.take(heads.indices, values.indices)
+        found["head"] = pa.DictionaryArray.from_arrays(indices, heads.dictionary)
+    elif part == "last_name":
+        found["last"] = values
+    elif part not in found:
+        found[part] = values
+
+
+def _unified(
+    sides: list[list[Any]], group: list[str]
+) -> tuple[Vocabulary | None, list[list[npt.NDArray[Any]]]]:
+    """Codes of both sides' columns into one vocabulary (none for numbers and dates)."""
+    if group[0] in NUMBERS:
+        return None, sides
+    if group[0] in ("birth_date", "birth_year"):
+        return None, [[_days(column) for column in side] for side in sides]
+    dictionaries = [column.dictionary for side in sides for column in side]
+    vocabulary = pc.unique(pa.chunked_array(dictionaries, pa.string()))
+    if isinstance(vocabulary, pa.ChunkedArray):
+        vocabulary = vocabulary.combine_chunks()
+    return Vocabulary(vocabulary), [[_recoded(c, vocabulary) for c in side] for side in sides]
+
+
+def _recoded(column: Any, vocabulary: Any) -> Codes:
+    """The column's codes into a vocabulary; its null, wherever it stands, is MISSING."""
+    at = np.asarray(pc.index_in(column.dictionary, value_set=vocabulary)).astype(np.int32)
+    at = np.append(at, np.int32(MISSING))
+    nulls = np.append(np.asarray(pc.is_null(column.dictionary)), False)
+    at[nulls] = MISSING
+    return at[np.asarray(pc.fill_null(column.indices, -1))]
+
+
+def _days(column: Any) -> Codes:
+    """Dates as one integer that sorts like them: 416 a year, 32 a month; 0 parts are unknown."""
+    texts = column.dictionary
+    year = pc.cast(pc.utf8_slice_codeunits(texts, 0, 4), pa.int32())
+    whole = (np.asarray(year) - _FIRST_YEAR) * _YEAR_DAYS
+    if len(texts) and len(texts[0].as_py() or "") > 4:
+        month = np.asarray(pc.cast(pc.utf8_slice_codeunits(texts, 5, 7), pa.int32()))
+        day = np.asarray(pc.cast(pc.utf8_slice_codeunits(texts, 8, 10), pa.int32()))
+        whole = whole + month * 32 + day
+    codes = np.append(whole.astype(np.int32), np.int32(MISSING))
+    return codes[np.asarray(pc.fill_null(column.indices, -1))]
+
+
+def key(side: Side, parts: Sequence[str]) -> Packed:
+    """One integer per row for the values of several parts together; 0 where one is missing.
+
+    Equal values have equal keys; that different ones do happens once in 2^64 pairs.
+    """
+    whole = np.full(side.rows, 0x9E3779B97F4A7C15, np.uint64)
+    missing = np.zeros(side.rows, np.bool_)
+    for part in parts:
+        codes = side.codes[part]
+        missing |= codes < 0
+        whole ^= codes.astype(np.uint64)
+        whole ^= whole >> np.uint64(30)
+        whole *= np.uint64(0xBF58476D1CE4E5B9)
+        whole ^= whole >> np.uint64(27)
+        whole *= np.uint64(0x94D049BB133111EB)
+        whole ^= whole >> np.uint64(31)
+    whole |= np.uint64(1)
+    whole[missing] = 0
+    return whole
+
+
+def date_parts(codes: Codes) -> tuple[Codes, Codes, Codes]:
+    """Year, month and day of a date's code; month and day are 0 where unknown."""
+    year, rest = np.divmod(codes, np.int32(_YEAR_DAYS))
+    return year + np.int32(_FIRST_YEAR), rest >> 5, rest & 31

@@ -1,0 +1,337 @@
+"""Where the weights come from: the data themselves, starting from what is usual in registers.
+
+How often strangers agree (u) is counted on random pairs; how often records of one unit and of one
+household agree (m, h) is found by expectation maximisation over candidates (A. P. Dempster, N. M.
+Laird and D. B. Rubin, JRSS B 39 (1977)). Candidates were chosen for agreeing on the fields of a rule,
+so a field is only learned from candidates that a rule without it found; and the number of matches
+is the number found, divided by the share that the rules can find.
+
+Several starts, the likeliest end; the usual rates stay as a weak prior, so that small files get
+sensible weights. The class of households is dropped where it isn't needed or takes matches for
+households (no address, or a class that agrees on first names).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from linkage.kernel.blocks import Blocked, pairs_of
+from linkage.kernel.columns import Encoded, Ints
+from linkage.kernel.levels import EXACT, Comparison, Levels, Pairs
+from linkage.kernel.weights import Floats, Singles, Weights, rarities, rarity_of
+
+SAMPLE: Final = 400_000
+"""Candidates that are compared in full for the estimation."""
+RANDOM: Final = 500_000
+"""Random pairs on which agreement between strangers is counted."""
+STRENGTH: Final = {"m": 40.0, "h": 200.0, "u": 50.0}
+"""Pairs of each class that the usual rates count for."""
+ROUNDS: Final = 60
+SETTLED: Final = 1e-5
+STARTS: Final = (0.7, 0.3, 0.95)
+"""Shares of the smaller file that are matched, at the start."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Candidates with all their levels: `found` has a bit per rule that finds the pair."""
+
+    levels: list[Levels]
+    found: Ints
+    rarity: Singles
+    share: float
+
+
+def compared(pairs: Pairs, which: Sequence[Comparison]) -> list[Levels]:
+    """The exact level of every comparison."""
+    result = []
+    for one in which:
+        levels, open_ = one.glance(pairs)
+        if open_ is not None:
+            rows = np.flatnonzero(open_)
+            if len(rows):
+                one.settle(pairs, levels, rows)
+        result.append(levels)
+    return result
+
+
+def found_by(encoded: Encoded, rules: Sequence[Sequence[str]], pairs: Pairs) -> Ints:
+    """For each pair a bit per rule that finds it."""
+    agree: dict[str, Any] = {}
+    for part in {part for rule in rules for part in rule}:
+        left, right = pairs.straight(part)
+        agree[part] = (left == right) & (left >= 0)
+    bits = np.zeros(len(pairs), np.int64)
+    for place, rule in enumerate(rules):
+        whole = np.ones(len(pairs), np.bool_)
+        for part in rule:
+            whole &= agree[part]
+        bits |= whole.astype(np.int64) << place
+    return bits
+
+
+def sample(
+    encoded: Encoded,
+    rules: Sequence[Sequence[str]],
+    blocked: Sequence[Blocked],
+    which: Sequence[Comparison],
+    tables: Mapping[str, Singles],
+    generator: np.random.Generator,
+) -> Sample:
+    """All candidates of randomly chosen rows of `a`, about SAMPLE of them."""
+    total = sum(one.candidates for one in blocked)
+    share = min(1.0, SAMPLE / max(total, 1))
+    chosen = generator.random(encoded.a.rows) < share
+    nothing = np.zeros(0, np.int32)
+    left, right, rules_ = [nothing], [nothing], [nothing]
+    for number, one in enumerate(blocked):
+        some = np.flatnonzero(chosen[one.a])
+        part = Blocked(one.a[some], one.b, one.start[some], one.count[some])
+        if part.candidates:
+            at, place, _ = pairs_of(part, 0, len(part.a))
+            left.append(part.a[at])
+            right.append(part.b[place])
+            rules_.append(np.full(len(at), number, np.int32))
+    pairs = Pairs(encoded, np.concatenate(left), np.concatenate(right))
+    found = found_by(encoded, rules, pairs)
+    rule = np.concatenate(rules_)
+    first = np.flatnonzero((found & ((1 << rule) - 1)) == 0)
+    pairs, found = pairs.some(first), found[first]
+    levels = compared(pairs, which)
+    rarity = rarity_of(which, tables, levels, pairs.left)
+    return Sample(levels, found, rarity, float(chosen.mean()) if len(chosen) else 1.0)
+
+
+def strangers(
+    encoded: Encoded, which: Sequence[Comparison], generator: np.random.Generator
+) -> tuple[Floats, ...]:
+    """How often each level occurs between random rows (one array per comparison)."""
+    left = generator.integers(0, encoded.a.rows, RANDOM)
+    right = generator.integers(0, encoded.b.rows, RANDOM)
+    different = left != right if encoded.one_file else np.ones(RANDOM, np.bool_)
+    pairs = Pairs(encoded, left[different], right[different])
+    return tuple(
+        _shares(one, np.bincount(levels, minlength=len(one.words)), 2, STRENGTH["u"])
+        for one, levels in zip(which, compared(pairs, which), strict=True)
+    )
+
+
+def _usual(one: Comparison, place: int) -> Floats:
+    rates = np.array([0.0, *(one.rates[word][place] for word in one.words[1:])])
+    return rates / rates.sum()
+
+
+def _shares(one: Comparison, counts: Any, place: int, strength: float) -> Floats:
+    """Counts per level as shares of what isn't missing, with the usual rates as a prior."""
+    usual = _usual(one, place)
+    whole = np.where(np.arange(len(usual)) == 0, 0.0, counts) + strength * usual
+    result: Floats = whole / whole.sum()
+    result[0] = 1.0  # missing is no evidence
+    return result
+
+
+def estimate(
+    encoded: Encoded,
+    rules: Sequence[Sequence[str]],
+    blocked: Sequence[Blocked],
+    which: tuple[Comparison, ...],
+    seed: int,
+    *,
+    households: bool,
+) -> tuple[Weights, Mapping[str, Singles]]:
+    """The model of two files, and the rarity of their values."""
+    generator = np.random.default_rng(seed)
+    tables = rarities(encoded, which)
+    some = sample(encoded, rules, blocked, which, tables, generator)
+    u = strangers(encoded, which, generator)
+    exact = _exact(encoded, which, u)
+    smaller = min(encoded.a.rows, encoded.b.rows)
+    space = encoded.a.rows * encoded.b.rows / (2 if encoded.one_file else 1)
+    begun = Weights(
+        comparisons=which,
+        m=tuple(_shares(one, np.zeros(len(one.words)), 0, 1.0) for one in which),
+        h=tuple(_shares(one, np.zeros(len(one.words)), 1, 1.0) for one in which),
+        u=exact,
+        matches=1.0,
+        household=1.0,
+        space=float(space),
+    )
+    expected = smaller * (0.2 if encoded.one_file else 1.0)
+    ends = []
+    for start in STARTS:
+        one = replace(begun, matches=max(expected * start, 1.0), household=0.0)
+        if households and _has_households(which):
+            both = replace(one, household=float(encoded.a.rows))
+            ends.append(_climb(both, some, rules))
+        ends.append(_climb(one, some, rules))
+    good = [end for end in ends if not _takes_matches(end[0])] or ends
+    best = max(good, key=lambda end: end[1])
+    return best[0], tables
+
+
+def _has_households(which: Sequence[Comparison]) -> bool:
+    return {"first_name", "last_name", "address"} <= {one.name for one in which}
+
+
+def _takes_matches(weights: Weights) -> bool:
+    """Whether the class of households has become one of matches: it agrees on first names."""
+    if not weights.household:
+        return False
+    names = {one.name: place for place, one in enumerate(weights.comparisons)}
+    first = weights.h[names["first_name"]][EXACT]
+    return bool(first > 0.25 or weights.household > 40 * max(weights.matches, 1.0))
+
+
+def _exact(
+    encoded: Encoded, which: Sequence[Comparison], u: Sequence[Floats]
+) -> tuple[Floats, ...]:
+    """u with the level `exact` counted instead of sampled: the chance that two rows agree."""
+    result = []
+    for one, rates in zip(which, u, strict=True):
+        part = one.rarity.get("exact")
+        rates = rates.copy()
+        if part is not None and part != "address":
+            a, b = (
+                np.bincount(side.codes[part][side.codes[part] >= 0], minlength=_width(encoded, part))
+                for side in (encoded.a, encoded.b)
+            )
+            pairs = float(a.sum()) * float(b.sum())
+            same = float(a.astype(np.float64) @ b.astype(np.float64))
+            if encoded.one_file:
+                same, pairs = same - float(a.sum()), pairs - float(a.sum())
+            chance = max(same / pairs, 1e-9) if pairs > 0 else rates[EXACT]
+        elif part == "address":
+            share = encoded.share("address")
+            chance = float(np.nanmean(share)) if not np.isnan(share).all() else rates[EXACT]
+        else:
+            chance = rates[EXACT]
+        scale = (1.0 - chance) / max(1.0 - rates[EXACT], 1e-9)
+        rates[2:] *= scale
+        rates[EXACT] = chance
+        result.append(rates)
+    return tuple(result)
+
+
+def _width(encoded: Encoded, part: str) -> int:
+    return len(encoded.counts[part])
+
+
+def _climb(
+    weights: Weights, some: Sample, rules: Sequence[Sequence[str]]
+) -> tuple[Weights, float]:
+    """Expectation maximisation until nothing moves; the model and its logarithm of likelihood."""
+    pattern, inverse = _patterns(weights.comparisons, some)
+    levels = [column[pattern] for column in some.levels]
+    found = some.found[pattern]
+    learned_from = [_without(one, rules, found) for one in weights.comparisons]
+    likelihood, before = -np.inf, -np.inf
+    for _ in range(ROUNDS):
+        posterior, likelihood = _posterior(weights, levels, inverse, some)
+        if abs(likelihood - before) < SETTLED * abs(likelihood):
+            break
+        before = likelihood
+        counts = np.vstack(
+            [np.bincount(inverse, column, minlength=len(pattern)) for column in posterior]
+        )
+        weights = _maximised(weights, counts, levels, learned_from, some.share, rules)
+    return weights, likelihood
+
+
+def _patterns(which: Sequence[Comparison], some: Sample) -> tuple[Ints, Ints]:
+    """The first pair of each pattern of levels and rules, and each pair's pattern."""
+    whole = some.found.astype(np.int64)
+    for one, column in zip(which, some.levels, strict=True):
+        whole = whole * len(one.words) + column
+    _, first, inverse = np.unique(whole, return_index=True, return_inverse=True)
+    return first, inverse
+
+
+def _without(one: Comparison, rules: Sequence[Sequence[str]], found: Ints) -> Any:
+    """Which patterns a rule found that has nothing to do with the comparison."""
+    others = sum(1 << n for n, rule in enumerate(rules) if not set(rule) & _touched(one))
+    return (found & others) != 0
+
+
+def _touched(one: Comparison) -> set[str]:
+    more = {"first_name": {"given", "head"}, "sex": {"sex", "head"}}
+    return set(one.atoms) | more.get(one.name, set())
+
+
+def _posterior(
+    weights: Weights, levels: list[Levels], inverse: Ints, some: Sample
+) -> tuple[Floats, float]:
+    """The chance of each class for each pair (3 × pairs), and the logarithm of likelihood."""
+    m, h, u = weights.sums(levels)
+    logs = np.vstack(
+        [
+            (m + weights.prior)[inverse],
+            (h + weights.household_prior)[inverse],
+            u[inverse] + some.rarity,
+        ]
+    )
+    most = logs.max(axis=0)
+    parts = np.exp(logs - most)
+    whole = parts.sum(axis=0)
+    return parts / whole, float((np.log(whole) + most).sum())
+
+
+def _maximised(
+    weights: Weights,
+    counts: Floats,
+    levels: list[Levels],
+    learned_from: list[Any],
+    share: float,
+    rules: Sequence[Sequence[str]],
+) -> Weights:
+    m, h = [], []
+    for place, one in enumerate(weights.comparisons):
+        rows = learned_from[place]
+        for kind, target in ((0, m), (1, h)):
+            size = len(one.words)
+            heard = np.bincount(levels[place][rows], counts[kind][rows], minlength=size)
+            target.append(_shares(one, heard, kind, STRENGTH["mh"[kind]]))
+    moved = replace(weights, m=tuple(m), h=tuple(h))
+    matches = counts[0].sum() / share / _coverage(moved.m, weights.comparisons, rules)
+    household = counts[1].sum() / share / _coverage(moved.h, weights.comparisons, rules)
+    return replace(
+        moved,
+        matches=float(np.clip(matches, 0.5, weights.space / 2)),
+        household=float(household) if weights.household else 0.0,
+    )
+
+
+def _coverage(
+    rates: Sequence[Floats], which: Sequence[Comparison], rules: Sequence[Sequence[str]]
+) -> float:
+    """The chance that at least one rule finds a pair of a class, fields being independent."""
+    agree: dict[str, float] = {}
+    for one, rate in zip(which, rates, strict=True):
+        agree.update(_agreement(one, rate))
+    chance = 0.0
+    for size in range(1, len(rules) + 1):
+        for some in combinations(rules, size):
+            parts = {part for rule in some for part in rule}
+            every = float(np.prod([agree.get(part, 1.0) for part in parts]))
+            chance += every if size % 2 else -every
+    return float(np.clip(chance, 0.05, 1.0))
+
+
+def _agreement(one: Comparison, rate: Floats) -> dict[str, float]:
+    """How often the parts of a comparison agree in a class."""
+    if one.name == "first_name":
+        return {"given": rate[EXACT], "head": rate[EXACT] + rate[one.level("head")]}
+    if one.name == "address":
+        upto = np.cumsum(rate) - 1.0
+        street, postcode = upto[one.level("street")], upto[one.level("postcode")]
+        return {
+            "street": street,
+            "house_number": street,
+            "box": 1.0,
+            "postcode": postcode,
+            "municipality": upto[one.level("municipality")],
+        }
+    return {one.atoms[0]: rate[EXACT]}

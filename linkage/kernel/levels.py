@@ -1,0 +1,636 @@
+"""How a pair of records compares, field by field: each comparison ends in one of a few levels.
+
+A level is the place of a word in `Comparison.words`; 0 is always `missing` (no evidence) and 1
+always `exact`. Levels come in three steps, each dearer than the one before and needed by fewer
+pairs: `possible` tells from nothing but equality of codes which levels there can be, `glance`
+works with integers and gives of each text the best level that it can still reach, `settle` compares
+texts.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from linkage.kernel.alike import ceiling, contained, likeness
+from linkage.kernel.columns import Bools, Codes, Encoded, date_parts
+
+Levels = npt.NDArray[np.int8]
+Rates = tuple[float, float, float]
+"""How often a level occurs between records of one unit (m), of two members of one household (h),
+of two units with nothing in common (u)."""
+
+COMMON: Final = 0.02
+"""A name this much rarer than the one it resembles is rather a typing error than another name."""
+CLOSE, SIMILAR: Final = (0.92, 0.84)
+EXACT: Final = 1
+
+
+class Pairs:
+    """Pairs of rows and, on demand, what their parts say; some have their names across."""
+
+    def __init__(self, encoded: Encoded, left: Any, right: Any) -> None:
+        self.encoded, self.left, self.right = encoded, left, right
+        self.crossed = _crossed(self) if {"head", "last"} <= set(encoded.parts) else None
+
+    def __len__(self) -> int:
+        return len(self.left)
+
+    def straight(self, part: str) -> tuple[Codes, Codes]:
+        """The codes of a part on both sides."""
+        encoded = self.encoded
+        return encoded.a.codes[part][self.left], encoded.b.codes[part][self.right]
+
+    def codes(self, part: str) -> tuple[Codes, Codes]:
+        """The same, names put across where first and last name changed places."""
+        left, right = self.straight(part)
+        if self.crossed is not None and part in _OTHER:
+            other = self.encoded.b.codes[_OTHER[part]][self.right]
+            right = np.where(self.crossed, other, right)
+        return left, right
+
+    def some(self, rows: Any) -> "Pairs":
+        """A few of the pairs."""
+        some = Pairs.__new__(Pairs)
+        some.encoded = self.encoded
+        some.left, some.right = self.left[rows], self.right[rows]
+        some.crossed = None if self.crossed is None else self.crossed[rows]
+        return some
+
+
+_OTHER: Final = {"given": "last", "head": "last", "last": "given"}
+
+
+def _crossed(pairs: Pairs) -> Bools | None:
+    """Whether first and last name of one stand in the other's last and first name.
+
+    One of them must agree exactly across, none straight, and the other must be alike.
+    """
+    first, last = pairs.straight("given"), pairs.straight("last")
+    one = (first[0] == last[1]) & (first[0] >= 0)
+    other = (last[0] == first[1]) & (last[0] >= 0)
+    crossed: Bools = (one | other) & (first[0] != first[1]) & (last[0] != last[1])
+    rows = np.flatnonzero(crossed & ~(one & other))
+    if not len(rows):
+        return crossed if crossed.any() else None
+    words = pairs.encoded.vocabularies["last"]
+    left = np.where(one[rows], last[0][rows], first[0][rows])
+    right = np.where(one[rows], first[1][rows], last[1][rows])
+    present = (left >= 0) & (right >= 0)
+    crossed[rows[~present]] = False
+    rows, left, right = rows[present], left[present], right[present]
+    alike = np.flatnonzero(ceiling(words, left, right) >= SIMILAR)
+    fits = np.zeros(len(rows), np.bool_)
+    fits[alike] = likeness(words, left[alike], right[alike]) >= SIMILAR
+    crossed[rows[~fits]] = False
+    return crossed
+
+
+class Comparison(ABC):
+    """One field, or several that only make sense together."""
+
+    name: str
+    words: tuple[str, ...]
+    rates: Mapping[str, Rates]
+    """What is usual in registers: where the estimation starts, and what it falls back on."""
+    rarity: Mapping[str, str]
+    """Levels at which u is the share of rows with that very value of a part."""
+    atoms: tuple[str, ...]
+    """Parts whose equality tells which levels are possible."""
+
+    def level(self, word: str) -> int:
+        """The number of a level."""
+        return self.words.index(word)
+
+    @abstractmethod
+    def possible(self, equal: Mapping[str, bool], missing: Mapping[str, bool]) -> tuple[str, ...]:
+        """Levels that a pair can have whose atoms are so far known."""
+
+    @abstractmethod
+    def glance(self, pairs: Pairs) -> tuple[Levels, Bools | None]:
+        """Levels, and which of them are only the best that can still be reached."""
+
+    def settle(self, pairs: Pairs, levels: Levels, rows: Any) -> None:
+        """Give the open `rows` their level, comparing texts."""
+        raise NotImplementedError  # a comparison with nothing open isn't asked
+
+
+class _One(Comparison):
+    """A comparison of a single part, whose equality is the level `exact`."""
+
+    def possible(self, equal: Mapping[str, bool], missing: Mapping[str, bool]) -> tuple[str, ...]:
+        (atom,) = self.atoms
+        if missing[atom]:
+            return ("missing",)
+        return ("exact",) if equal[atom] else self.words[2:]
+
+
+class Text(_One):
+    """A text with nothing to know about it but its letters."""
+
+    words = ("missing", "exact", "close", "similar", "different")
+
+    def __init__(self, name: str, part: str, rates: Mapping[str, Rates]) -> None:
+        self.name, self.rates = name, rates
+        self.atoms, self.rarity = (part,), {"exact": part}
+
+    def glance(self, pairs: Pairs) -> tuple[Levels, Bools | None]:
+        (part,) = self.atoms
+        left, right = pairs.codes(part)
+        levels = np.full(len(left), self.level("different"), np.int8)
+        levels[left == right] = EXACT
+        absent = (left < 0) | (right < 0)
+        levels[absent] = 0
+        rows = np.flatnonzero((left != right) & ~absent)
+        best = ceiling(pairs.encoded.vocabularies[part], left[rows], right[rows])
+        levels[rows] = self._graded(best)
+        open_ = np.zeros(len(left), np.bool_)
+        open_[rows[best >= SIMILAR]] = True
+        return levels, open_
+
+    def settle(self, pairs: Pairs, levels: Levels, rows: Any) -> None:
+        (part,) = self.atoms
+        left, right = pairs.some(rows).codes(part)
+        levels[rows] = self._graded(likeness(pairs.encoded.vocabularies[part], left, right))
+
+    def _graded(self, score: Any) -> Any:
+        far, near, close = (self.level(word) for word in ("different", "similar", "close"))
+        return np.where(score >= CLOSE, close, np.where(score >= SIMILAR, near, far)).astype(
+            np.int8
+        )
+
+
+class Code(_One):
+    """Equal or not; nothing in between."""
+
+    words = ("missing", "exact", "different")
+
+    def __init__(self, name: str, part: str, rates: Mapping[str, Rates]) -> None:
+        self.name, self.rates = name, rates
+        self.atoms, self.rarity = (part,), {"exact": part}
+
+    def glance(self, pairs: Pairs) -> tuple[Levels, Bools | None]:
+        left, right = pairs.codes(self.atoms[0])
+        levels = np.where(left == right, np.int8(EXACT), np.int8(2))
+        levels[(left < 0) | (right < 0)] = 0
+        return levels, None
+
+
+class Number(_One):
+    """A national or enterprise number: equal, one digit wrong or two exchanged, another."""
+
+    words = ("missing", "exact", "digit", "different")
+    rarity: Mapping[str, str] = {}
+
+    def __init__(self, name: str) -> None:
+        self.name, self.atoms = name, (name,)
+        self.rates = {
+            "exact": (0.97, 0.001, 1e-7),
+            "digit": (0.010, 0.001, 1e-6),
+            "different": (0.020, 0.998, 1.0),
+        }
+
+    def glance(self, pairs: Pairs) -> tuple[Levels, Bools | None]:
+        left, right = pairs.codes(self.name)
+        levels = np.full(len(left), self.level("different"), np.int8)
+        rows = np.flatnonzero((left != right) & (left >= 0) & (right >= 0))
+        levels[rows[one_slip(left[rows], right[rows], 11)]] = self.level("digit")
+        levels[left == right] = EXACT
+        levels[(left < 0) | (right < 0)] = 0
+        return levels, None
+
+
+def one_slip(left: Any, right: Any, digits: int) -> Bools:
+    """Whether integers differ in one decimal digit, or in two exchanged neighbours."""
+    gap = np.abs(left.astype(np.int64) - right.astype(np.int64))
+    result = np.zeros(len(left), np.bool_)
+    for place in range(digits):
+        power = 10**place
+        one = (gap % power == 0) & (gap // power < 10) & (gap > 0)
+        # one digit at this place: all above it agree
+        one &= left // (power * 10) == right // (power * 10)
+        result |= one
+        if place:
+            low, rest = power // 10, power * 10
+            swap = left // rest == right // rest
+            swap &= (left // power % 10 == right // low % 10) & (
+                left // low % 10 == right // power % 10
+            )
+            result |= swap & (left % low == right % low) & (gap > 0)
+    return result
+
+
+class FirstName(Comparison):
+    """Given names: the whole, the first one, a nickname, an initial, likeness."""
+
+    name = "first_name"
+    words = (
+        "missing",
+        "exact",
+        "head",
+        "nickname",
+        "initial",
+        "close",
+        "similar",
+        "other_name",
+        "different",
+    )
+    rates: Mapping[str, Rates] = {
+        "exact": (0.860, 0.004, 0.004),
+        "head": (0.040, 0.002, 0.002),
+        "nickname": (0.020, 0.003, 0.003),
+        "initial": (0.015, 0.005, 0.005),
+        "close": (0.030, 0.001, 0.001),
+        "similar": (0.010, 0.003, 0.003),
+        "other_name": (0.005, 0.020, 0.015),
+        "different": (0.020, 0.962, 0.967),
+    }
+    rarity: Mapping[str, str] = {"exact": "given", "head": "head"}
+    atoms = ("head",)
+
+    def possible(self, equal: Mapping[str, bool], missing: Mapping[str, bool]) -> tuple[str, ...]:
+        if missing["head"]:
+            return ("missing",)
+        return ("exact", "head") if equal["head"] else self.words[3:]
+
+    def glance(self, pairs: Pairs) -> tuple[Levels, Bools | None]:
+        words = pairs.encoded.vocabularies["head"]
+        left, right = pairs.codes("given")
+        head, other = pairs.codes("head")
+        levels = np.full(len(left), self.level("different"), np.int8)
+        absent = (head < 0) | (other < 0)
+        rows = np.flatnonzero((head != other) & ~absent)
+        one, two = head[rows], other[rows]
+        nick = words.nicknames[one]
+        best = self._graded(ceiling(words, one, two))
+        short = np.minimum(words.lengths[one], words.lengths[two]) == 1
+        best[short & (words.starts[one] & 0xFF == words.starts[two] & 0xFF)] = self.level("initial")
+        best[(nick >= 0) & (nick == words.nicknames[two])] = self.level("nickname")
+        levels[rows] = best
+        levels[head == other] = self.level("head")
+        levels[left == right] = EXACT
+        levels[absent] = 0
+        return levels, (levels == self.level("close")) | (levels == self.level("similar"))
+
+    def settle(self, pairs: Pairs, levels: Levels, rows: Any) -> None:
+        words = pairs.encoded.vocabularies["head"]
+        left, right = pairs.some(rows).codes("head")
+        found = self._graded(likeness(words, left, right))
+        both = _both_common(pairs.encoded.counts["head"], left, right)
+        found[both & (found != self.level("different"))] = self.level("other_name")
+        levels[rows] = found
+
+    def _graded(self, score: Any) -> Any:
+        far, near, close = (self.level(word) for word in ("different", "similar", "close"))
+        return np.where(score >= CLOSE, close, np.where(score >= SIMILAR, near, far)).astype(
+            np.int8
+        )
+
+
+def _both_common(counts: Any, left: Codes, right: Codes) -> Bools:
+    """Whether both values are names in their own right, and not one the other's misspelling."""
+    rarer = np.minimum(counts[left], counts[right])
+    both: Bools = (rarer > 2) & (rarer >= COMMON * np.maximum(counts[left], counts[right]))
+    return both
+
+
+class LastName(Comparison):
+    """Family names: equal, a part of the other (particle, partner's name), likeness."""
+
+    name = "last_name"
+    words = ("missing", "exact", "part", "close", "similar", "other_name", "different")
+    rates: Mapping[str, Rates] = {
+        "exact": (0.900, 0.700, 0.0010),
+        "part": (0.020, 0.020, 0.0010),
+        "close": (0.035, 0.003, 0.0006),
+        "similar": (0.010, 0.003, 0.0015),
+        "other_name": (0.003, 0.010, 0.0100),
+        "different": (0.032, 0.264, 0.9859),
+    }
+    rarity: Mapping[str, str] = {"exact": "last"}
+    atoms = ("last",)
+
+    def possible(self, equal: Mapping[str, bool], missing: Mapping[str, bool]) -> tuple[str, ...]:
+        if missing["last"]:
+            return ("missing",)
+        return ("exact",) if equal["last"] else self.words[2:]
+
+    def glance(self, pairs: Pairs) -> tuple[Levels, Bools | None]:
+        words = pairs.encoded.vocabularies["last"]
+        left, right = pairs.codes("last")
+        levels = np.full(len(left), self.level("different"), np.int8)
+        absent = (left < 0) | (right < 0)
+        rows = np.flatnonzero((left != right) & ~absent)
+        one, two = left[rows], right[rows]
+        best = self._graded(ceiling(words, one, two))
+        best[contained(words, one, two)] = self.level("part")
+        best[words.cores[one] == words.cores[two]] = self.level("part")
+        levels[rows] = best
+        levels[left == right] = EXACT
+        levels[absent] = 0
+        return levels, (levels == self.level("close")) | (levels == self.level("similar"))
+
+    def settle(self, pairs: Pairs, levels: Levels, rows: Any) -> None:
+        words = pairs.encoded.vocabularies["last"]
+        left, right = pairs.some(rows).codes("last")
+        found = self._graded(likeness(words, left, right))
+        both = _both_common(pairs.encoded.counts["last"], left, right)
+        found[both & (found != self.level("different"))] = self.level("other_name")
+        levels[rows] = found
+
+    def _graded(self, score: Any) -> Any:
+        far, near, close = (self.level(word) for word in ("different", "similar", "close"))
+        return np.where(score >= CLOSE, close, np.where(score >= SIMILAR, near, far)).astype(
+            np.int8
+        )
+
+
+class BirthDate(_One):
+    """Dates: day and month exchanged, one digit wrong, no more than the year told, near."""
+
+    name = "birth_date"
+    words = ("missing", "exact", "swapped", "digit", "vague", "near", "different")
+    rates: Mapping[str, Rates] = {
+        "exact": (0.930, 0.012, 0.00005),
+        "swapped": (0.010, 0.0003, 0.00005),
+        "digit": (0.022, 0.006, 0.0040),
+        "vague": (0.014, 0.004, 0.0030),
+        "near": (0.006, 0.015, 0.0100),
+        "different": (0.018, 0.9627, 0.9829),
+    }
+    rarity: Mapping[str, str] = {"exact": "birth_date"}
+    atoms = ("birth_date",)
+
+    def glance(self, pairs: Pairs) -> tuple[Levels, Bools | None]:
+        left, right = pairs.codes("birth_date")
+        levels = np.full(len(left), self.level("different"), np.int8)
+        absent = (left < 0) | (right < 0)
+        rows = np.flatnonzero((left != right) & ~absent)
+        levels[rows] = self._unequal(left[rows], right[rows])
+        levels[left == right] = EXACT
+        levels[absent] = 0
+        return levels, None
+
+    def _unequal(self, left: Codes, right: Codes) -> Levels:
+        (year, month, day), (years, months, days) = date_parts(left), date_parts(right)
+        full = (month > 0) & (day > 0) & (months > 0) & (days > 0)
+        same = year == years
+        vague = ((month <= 1) & (day <= 1)) | ((months <= 1) & (days <= 1))
+        part = ((month == months) | (month == 0) | (months == 0)) & (
+            (day == days) | (day == 0) | (days == 0)
+        )
+        agreeing = same.astype(np.int8) + (month == months) + (day == days)
+        packed = (year * 10_000 + month * 100 + day).astype(np.int32)
+        others = (years * 10_000 + months * 100 + days).astype(np.int32)
+        slip = full & (agreeing > 0)
+        at = np.flatnonzero(slip)
+        slip[at] = one_slip(packed[at], others[at], 8)
+        levels = np.full(len(left), self.level("different"), np.int8)
+        levels[full & (agreeing == 2) & (np.abs(year - years) <= 10)] = self.level("near")
+        levels[same & (vague | (~full & part))] = self.level("vague")
+        levels[slip] = self.level("digit")
+        levels[full & same & (month == days) & (day == months)] = self.level("swapped")
+        return levels
+
+
+class BirthYear(_One):
+    """Years of birth."""
+
+    name = "birth_year"
+    words = ("missing", "exact", "near", "different")
+    rates: Mapping[str, Rates] = {
+        "exact": (0.960, 0.050, 0.012),
+        "near": (0.020, 0.070, 0.024),
+        "different": (0.020, 0.880, 0.964),
+    }
+    rarity: Mapping[str, str] = {"exact": "birth_year"}
+    atoms = ("birth_year",)
+
+    def glance(self, pairs: Pairs) -> tuple[Levels, Bools | None]:
+        left, right = pairs.codes("birth_year")
+        apart = np.abs(date_parts(left)[0] - date_parts(right)[0])
+        levels = np.where(apart <= 1, self.level("near"), self.level("different")).astype(np.int8)
+        levels[left == right] = EXACT
+        levels[(left < 0) | (right < 0)] = 0
+        return levels, None
+
+
+class Sex(_One):
+    """Sex, where the first name doesn't tell it already."""
+
+    name = "sex"
+    words = ("missing", "exact", "different")
+    rates: Mapping[str, Rates] = {"exact": (0.985, 0.45, 0.5), "different": (0.015, 0.55, 0.5)}
+    rarity: Mapping[str, str] = {}
+    atoms = ("sex",)
+
+    def __init__(self, *, names: bool) -> None:
+        """`names`: whether first names are compared too."""
+        self._names = names
+
+    def possible(self, equal: Mapping[str, bool], missing: Mapping[str, bool]) -> tuple[str, ...]:
+        if missing["sex"]:
+            return ("missing",)
+        return ("missing", "exact") if equal["sex"] else ("missing", "different")
+
+    def glance(self, pairs: Pairs) -> tuple[Levels, Bools | None]:
+        left, right = pairs.codes("sex")
+        levels = np.where(left == right, np.int8(EXACT), np.int8(2))
+        levels[(left < 0) | (right < 0)] = 0
+        if self._names:
+            one, other = pairs.codes("head")
+            levels[(one == other) & (one >= 0) & (levels == EXACT)] = 0
+        return levels, None
+
+
+class Address(Comparison):
+    """Where somebody lives: the parts of an address, which agree and differ together."""
+
+    name = "address"
+    words = (
+        "missing",
+        "exact",
+        "building",
+        "elsewhere",
+        "street",
+        "postcode",
+        "municipality",
+        "region",
+        "different",
+    )
+    rates: Mapping[str, Rates] = {
+        "exact": (0.780, 0.850, 0.0000005),
+        "building": (0.020, 0.020, 0.000002),
+        "elsewhere": (0.010, 0.010, 0.000003),
+        "street": (0.030, 0.010, 0.00005),
+        "postcode": (0.040, 0.020, 0.003),
+        "municipality": (0.010, 0.010, 0.004),
+        "region": (0.030, 0.020, 0.030),
+        "different": (0.080, 0.060, 0.963),
+    }
+
+    def __init__(self, parts: tuple[str, ...]) -> None:
+        """`parts`: those of street, house_number, box, postcode, municipality that there are."""
+        self.atoms = tuple(part for part in ADDRESS_PARTS if part in parts)
+        area = "postcode" if "postcode" in parts else "municipality"
+        self._area = area if area in parts else None
+        self.rarity = {"exact": "address"} | (
+            {"street": self._area, "postcode": self._area, "municipality": self._area}
+            if self._area
+            else {}
+        )
+
+    def possible(self, equal: Mapping[str, bool], missing: Mapping[str, bool]) -> tuple[str, ...]:
+        def agrees(part: str) -> bool:
+            return part in equal and equal[part]
+
+        def may(part: str) -> bool:
+            return part not in missing or missing[part] or equal[part]
+
+        if all(missing.values()):
+            return ("missing",)
+        found = ["missing"] if any(missing.values()) else []
+        if may("house_number") and (agrees("street") or may("postcode")):
+            found += ["exact", "building"]
+        if agrees("street") and may("house_number"):
+            found.append("elsewhere")
+        if agrees("street") or may("postcode"):
+            found.append("street")
+        if agrees("postcode"):
+            found.append("postcode")
+        if agrees("municipality"):
+            found.append("municipality")
+        return (*found, "region", "different")
+
+    def glance(self, pairs: Pairs) -> tuple[Levels, Bools | None]:
+        states = self._states(pairs)
+        open_ = self._open(pairs, states)
+        return self._levels(pairs, states), open_
+
+    def settle(self, pairs: Pairs, levels: Levels, rows: Any) -> None:
+        some = pairs.some(rows)
+        states = self._states(some)
+        left, right = some.codes("street")
+        words = pairs.encoded.vocabularies["street"]
+        alike = likeness(words, left, right) >= 0.9
+        alike |= contained(words, left, right)
+        states["street"] = (alike, states["street"][1])
+        levels[rows] = self._levels(some, states)
+
+    def _states(self, pairs: Pairs) -> dict[str, tuple[Bools, Bools]]:
+        """By part: whether it agrees, and whether it is missing on a side."""
+        states = {}
+        nothing = np.zeros(len(pairs), np.bool_)
+        for part in ADDRESS_PARTS:
+            if part not in self.atoms:
+                states[part] = (nothing, ~nothing)
+                continue
+            left, right = pairs.codes(part)
+            absent = (left < 0) | (right < 0)
+            states[part] = ((left == right) & ~absent, absent)
+        return states
+
+    def _open(self, pairs: Pairs, states: Mapping[str, tuple[Bools, Bools]]) -> Bools | None:
+        """Streets that differ in one and the same area may be one street misspelt."""
+        if "street" not in self.atoms:
+            return None
+        (street, no_street), (area, no_area) = states["street"], states[self._area or "street"]
+        open_ = ~street & ~no_street & (area | no_area if self._area else ~street)
+        rows = np.flatnonzero(open_)
+        left, right = pairs.some(rows).codes("street")
+        words = pairs.encoded.vocabularies["street"]
+        part = words.starts[left] == words.starts[right]
+        part |= words.ends[left] == words.ends[right]
+        open_[rows] = (ceiling(words, left, right) >= 0.9) | part
+        # the best that these can be is worked out as if the streets agreed
+        states["street"][0][open_] = True
+        return open_
+
+    def _levels(self, pairs: Pairs, states: Mapping[str, tuple[Bools, Bools]]) -> Levels:
+        (street, no_street), (house, no_house) = states["street"], states["house_number"]
+        (postcode, no_postcode), (box, no_box) = states["postcode"], states["box"]
+        municipality, no_municipality = states["municipality"]
+        area = postcode | (no_postcode & municipality)
+        no_area = no_postcode & no_municipality
+        # without streets, the house number and the area are all there is
+        named = street | (no_street & house & area if "street" not in self.atoms else False)
+        door = named & (house | (no_house & ("house_number" not in self.atoms)))
+        levels = np.full(len(pairs), self.level("different"), np.int8)
+        levels[(no_area & no_street) | (no_area & ~named & no_house)] = 0
+        region = self._region(pairs, ~area & ~no_area)
+        levels[region] = self.level("region")
+        levels[municipality] = self.level("municipality")
+        levels[postcode] = self.level("postcode")
+        levels[named & (area | no_area)] = self.level("street")
+        levels[door & ~area & ~no_area] = self.level("elsewhere")
+        here = door & (area | no_area) & ("street" in self.atoms)
+        levels[here] = self.level("building")
+        levels[here & (box | no_box)] = EXACT
+        return levels
+
+    def _region(self, pairs: Pairs, which: Bools) -> Bools:
+        """Other postcodes that begin with the same two figures: the same district or the next."""
+        result = np.zeros(len(pairs), np.bool_)
+        if "postcode" not in self.atoms:
+            return result
+        rows = np.flatnonzero(which)
+        left, right = pairs.some(rows).codes("postcode")
+        starts = pairs.encoded.vocabularies["postcode"].starts & np.uint32(0xFFFF)
+        result[rows] = (starts[left] == starts[right]) & (left >= 0) & (right >= 0)
+        return result
+
+
+ADDRESS_PARTS: Final = ("street", "house_number", "box", "postcode", "municipality")
+
+_TEXT: Final[dict[str, Mapping[str, Rates]]] = {
+    "phone": {"exact": (0.70, 0.30, 1e-6), "different": (0.30, 0.70, 1.0)},
+    "email": {
+        "exact": (0.70, 0.05, 1e-6),
+        "close": (0.03, 0.01, 1e-5),
+        "similar": (0.02, 0.04, 1e-3),
+        "different": (0.25, 0.90, 0.999),
+    },
+    "company_name": {
+        "exact": (0.80, 0.01, 1e-5),
+        "close": (0.08, 0.01, 2e-5),
+        "similar": (0.05, 0.01, 5e-4),
+        "different": (0.07, 0.97, 0.9995),
+    },
+    "legal_form": {"exact": (0.90, 0.5, 0.4), "different": (0.10, 0.5, 0.6)},
+    "text": {
+        "exact": (0.70, 0.10, 0.02),
+        "close": (0.07, 0.01, 0.003),
+        "similar": (0.04, 0.02, 0.01),
+        "different": (0.19, 0.87, 0.967),
+    },
+    "code": {"exact": (0.85, 0.15, 0.05), "different": (0.15, 0.85, 0.95)},
+}
+
+
+def comparisons(parts: tuple[str, ...]) -> tuple[Comparison, ...]:
+    """The comparisons that the parts of two files allow."""
+    found: list[Comparison] = []
+    if "head" in parts:
+        found.append(FirstName())
+    if "last" in parts:
+        found.append(LastName())
+    if "birth_date" in parts:
+        found.append(BirthDate())
+    elif "birth_year" in parts:
+        found.append(BirthYear())
+    if "sex" in parts:
+        found.append(Sex(names="head" in parts))
+    if set(parts) & set(ADDRESS_PARTS):
+        found.append(Address(parts))
+    for part in parts:
+        kind = part.split(":")[0]
+        if kind in ("national_number", "enterprise_number"):
+            found.append(Number(part))
+        elif kind in ("email", "company_name", "text"):
+            found.append(Text(part, part, _TEXT[kind]))
+        elif kind in ("phone", "legal_form", "code"):
+            found.append(Code(part, part, _TEXT[kind]))
+    return tuple(found)
+
