@@ -16,7 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from linkage.plans import FilePlan
-from linkage.standardise import enterprise_numbers, national_numbers, nicknames, standard_columns
+from linkage.standardise import enterprise_numbers, national_numbers, standard_columns
+
+
+def nicknames() -> dict[str, int]:
+    return {}
+
 
 Codes = npt.NDArray[np.int32]
 Ints = npt.NDArray[np.int64]

@@ -24,7 +24,8 @@ of two units with nothing in common (u)."""
 
 COMMON: Final = 0.02
 """A name this much rarer than the one it resembles is rather a typing error than another name."""
-CLOSE, SIMILAR: Final = (0.92, 0.84)
+CLOSE: Final = 0.92
+SIMILAR: Final = 0.84
 EXACT: Final = 1
 
 
