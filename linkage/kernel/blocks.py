@@ -17,7 +17,7 @@ from linkage.kernel.columns import Bools, Encoded, Ints, Packed, key
 
 Rows = npt.NDArray[np.int32]
 
-CHUNK: Final = 1 << 19
+CHUNK: Final = 1 << 17
 """Candidates looked at at a time."""
 PARTS: Final = {"first_name": "head", "last_name": "last"}
 """The part that a blocking rule means by a field; of a full first name the first one counts."""
@@ -78,10 +78,10 @@ def _sorted(keys: Packed, rows: Bools | None, bits: int) -> tuple[Rows, Packed]:
     return (packed & ((np.uint64(1) << shift) - np.uint64(1))).astype(np.int32), packed >> shift
 
 
-def pairs_of(blocked: Blocked, first: int, last: int) -> tuple[Any, Any, Any]:
-    """The candidates of a range of `a`: which of the range, and where in `b`, and the counts."""
-    count = blocked.count[first:last].astype(np.int64)
+def pairs_of(blocked: Blocked, first: int, last: int) -> tuple[Ints, Ints]:
+    """The candidates of a range of `a`: places in `blocked.a` and in `blocked.b`."""
+    count = blocked.count[first:last]
     ends = np.cumsum(count)
     shift = blocked.start[first:last] - (ends - count)
-    place = np.arange(int(ends[-1]), dtype=np.int32) + np.repeat(shift.astype(np.int32), count)
-    return np.repeat(np.arange(first, last, dtype=np.int32), count), place, count
+    place = np.arange(int(ends[-1])) + np.repeat(shift, count)
+    return np.repeat(np.arange(first, last), count), place

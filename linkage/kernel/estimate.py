@@ -28,8 +28,9 @@ SAMPLE: Final = 400_000
 """Candidates that are compared in full for the estimation."""
 RANDOM: Final = 500_000
 """Random pairs on which agreement between strangers is counted."""
-STRENGTH: Final = {"m": 40.0, "h": 200.0, "u": 50.0}
-"""Pairs of each class that the usual rates count for."""
+STRENGTH: Final = {"m": (40.0, 0.002), "h": (200.0, 0.002), "u": (50.0, 0.002)}
+"""Pairs of each class that the usual rates count for: so many, or such a share of those counted if
+that is more. A level that never occurs keeps the usual proportion between the classes."""
 ROUNDS: Final = 60
 SETTLED: Final = 1e-5
 STARTS: Final = (0.7, 0.3, 0.95)
@@ -92,7 +93,7 @@ def sample(
         some = np.flatnonzero(chosen[one.a])
         part = Blocked(one.a[some], one.b, one.start[some], one.count[some])
         if part.candidates:
-            at, place, _ = pairs_of(part, 0, len(part.a))
+            at, place = pairs_of(part, 0, len(part.a))
             left.append(part.a[at])
             right.append(part.b[place])
             rules_.append(np.full(len(at), number, np.int32))
@@ -115,7 +116,7 @@ def strangers(
     different = left != right if encoded.one_file else np.ones(RANDOM, np.bool_)
     pairs = Pairs(encoded, left[different], right[different])
     return tuple(
-        _shares(one, np.bincount(levels, minlength=len(one.words)), 2, STRENGTH["u"])
+        _shares(one, np.bincount(levels, minlength=len(one.words)), 2)
         for one, levels in zip(which, compared(pairs, which), strict=True)
     )
 
@@ -125,9 +126,11 @@ def _usual(one: Comparison, place: int) -> Floats:
     return rates / rates.sum()
 
 
-def _shares(one: Comparison, counts: Any, place: int, strength: float) -> Floats:
+def _shares(one: Comparison, counts: Any, place: int) -> Floats:
     """Counts per level as shares of what isn't missing, with the usual rates as a prior."""
     usual = _usual(one, place)
+    least, part = STRENGTH["mhu"[place]]
+    strength = max(least, part * float(np.sum(counts[1:])))
     whole = np.where(np.arange(len(usual)) == 0, 0.0, counts) + strength * usual
     result: Floats = whole / whole.sum()
     result[0] = 1.0  # missing is no evidence
@@ -153,8 +156,8 @@ def estimate(
     space = encoded.a.rows * encoded.b.rows / (2 if encoded.one_file else 1)
     begun = Weights(
         comparisons=which,
-        m=tuple(_shares(one, np.zeros(len(one.words)), 0, 1.0) for one in which),
-        h=tuple(_shares(one, np.zeros(len(one.words)), 1, 1.0) for one in which),
+        m=tuple(_shares(one, np.zeros(len(one.words)), 0) for one in which),
+        h=tuple(_shares(one, np.zeros(len(one.words)), 1) for one in which),
         u=exact,
         matches=1.0,
         household=1.0,
@@ -293,7 +296,7 @@ def _maximised(
         for kind, target in ((0, m), (1, h)):
             size = len(one.words)
             heard = np.bincount(levels[place][rows], counts[kind][rows], minlength=size)
-            target.append(_shares(one, heard, kind, STRENGTH["mh"[kind]]))
+            target.append(_shares(one, heard, kind))
     moved = replace(weights, m=tuple(m), h=tuple(h))
     matches = counts[0].sum() / share / _coverage(moved.m, weights.comparisons, rules)
     household = counts[1].sum() / share / _coverage(moved.h, weights.comparisons, rules)

@@ -34,7 +34,25 @@ class Pairs:
 
     def __init__(self, encoded: Encoded, left: Any, right: Any) -> None:
         self.encoded, self.left, self.right = encoded, left, right
-        self.crossed = _crossed(self) if {"head", "last"} <= set(encoded.parts) else None
+        self._crossed: Any = None
+        self._known = not {"head", "last"} <= set(encoded.parts)
+
+    def may_be_crossed(self, which: Bools) -> None:
+        """Say of which pairs a first name stands in the other's last name: no others are."""
+        rows = np.flatnonzero(which)
+        self._known = True
+        if len(rows):
+            crossed = _crossed(self.some(rows))
+            if crossed is not None:
+                self._crossed = np.zeros(len(self), np.bool_)
+                self._crossed[rows] = crossed
+
+    @property
+    def crossed(self) -> Bools | None:
+        """Which pairs have first and last name across; None if none has."""
+        if not self._known:
+            self._crossed, self._known = _crossed(self), True
+        return self._crossed
 
     def __len__(self) -> int:
         return len(self.left)
@@ -57,7 +75,8 @@ class Pairs:
         some = Pairs.__new__(Pairs)
         some.encoded = self.encoded
         some.left, some.right = self.left[rows], self.right[rows]
-        some.crossed = None if self.crossed is None else self.crossed[rows]
+        some._known = self._known
+        some._crossed = None if self._crossed is None else self._crossed[rows]
         return some
 
 
@@ -100,6 +119,8 @@ class Comparison(ABC):
     """Levels at which u is the share of rows with that very value of a part."""
     atoms: tuple[str, ...]
     """Parts whose equality tells which levels are possible."""
+    cost: int = 4
+    """How dear a glance is beside others: the cheap come first."""
 
     def level(self, word: str) -> int:
         """The number of a level."""
@@ -166,6 +187,8 @@ class Text(_One):
 class Code(_One):
     """Equal or not; nothing in between."""
 
+    cost = 0
+
     words = ("missing", "exact", "different")
 
     def __init__(self, name: str, part: str, rates: Mapping[str, Rates]) -> None:
@@ -227,6 +250,7 @@ class FirstName(Comparison):
     """Given names: the whole, the first one, a nickname, an initial, likeness."""
 
     name = "first_name"
+    cost = 2
     words = (
         "missing",
         "exact",
@@ -258,11 +282,11 @@ class FirstName(Comparison):
 
     def glance(self, pairs: Pairs) -> tuple[Levels, Bools | None]:
         words = pairs.encoded.vocabularies["head"]
-        left, right = pairs.codes("given")
         head, other = pairs.codes("head")
-        levels = np.full(len(left), self.level("different"), np.int8)
+        levels = np.full(len(head), self.level("different"), np.int8)
         absent = (head < 0) | (other < 0)
-        rows = np.flatnonzero((head != other) & ~absent)
+        equal = head == other
+        rows = np.flatnonzero(~(equal | absent))
         one, two = head[rows], other[rows]
         nick = words.nicknames[one]
         best = self._graded(ceiling(words, one, two))
@@ -270,8 +294,10 @@ class FirstName(Comparison):
         best[short & (words.starts[one] & 0xFF == words.starts[two] & 0xFF)] = self.level("initial")
         best[(nick >= 0) & (nick == words.nicknames[two])] = self.level("nickname")
         levels[rows] = best
-        levels[head == other] = self.level("head")
-        levels[left == right] = EXACT
+        levels[equal] = self.level("head")
+        rows = np.flatnonzero(equal)
+        left, right = pairs.some(rows).codes("given")
+        levels[rows[left == right]] = EXACT
         levels[absent] = 0
         return levels, (levels == self.level("close")) | (levels == self.level("similar"))
 
@@ -301,6 +327,7 @@ class LastName(Comparison):
     """Family names: equal, a part of the other (particle, partner's name), likeness."""
 
     name = "last_name"
+    cost = 3
     words = ("missing", "exact", "part", "close", "similar", "other_name", "different")
     rates: Mapping[str, Rates] = {
         "exact": (0.900, 0.700, 0.0010),
@@ -352,6 +379,7 @@ class BirthDate(_One):
     """Dates: day and month exchanged, one digit wrong, no more than the year told, near."""
 
     name = "birth_date"
+    cost = 1
     words = ("missing", "exact", "swapped", "digit", "vague", "near", "different")
     rates: Mapping[str, Rates] = {
         "exact": (0.930, 0.012, 0.00005),
@@ -400,6 +428,7 @@ class BirthYear(_One):
     """Years of birth."""
 
     name = "birth_year"
+    cost = 1
     words = ("missing", "exact", "near", "different")
     rates: Mapping[str, Rates] = {
         "exact": (0.960, 0.050, 0.012),
@@ -487,17 +516,14 @@ class Address(Comparison):
         def agrees(part: str) -> bool:
             return part in equal and equal[part]
 
-        def may(part: str) -> bool:
-            return part not in missing or missing[part] or equal[part]
-
         if all(missing.values()):
             return ("missing",)
         found = ["missing"] if any(missing.values()) else []
-        if may("house_number") and (agrees("street") or may("postcode")):
-            found += ["exact", "building"]
-        if agrees("street") and may("house_number"):
-            found.append("elsewhere")
-        if agrees("street") or may("postcode"):
+        # streets that differ in one area may turn out to be one street misspelt
+        street = agrees("street") or agrees("postcode") or agrees("municipality")
+        if street and ("house_number" not in equal or equal["house_number"]):
+            found += ["exact", "building", "elsewhere"]
+        if street:
             found.append("street")
         if agrees("postcode"):
             found.append("postcode")

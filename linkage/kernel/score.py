@@ -6,9 +6,10 @@ bounds it closer; and only what is left has its texts compared. The bounds are n
 weight, so that no pair is lost that `floor` would keep.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Final
 
@@ -16,13 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from linkage.kernel.blocks import Blocked, Rows, pairs_of
-from linkage.kernel.columns import Encoded
+from linkage.kernel.columns import Encoded, Side
 from linkage.kernel.levels import Comparison, Levels, Pairs
-from linkage.kernel.weights import Floats, Singles, Weights
-
-ABSENT: Final = -2
-"""What a missing code becomes on the right, so that two missing ones aren't equal."""
-
+from linkage.kernel.weights import Floats, Singles, Weights, rarity_of
 
 @dataclass(frozen=True)
 class Scored:
@@ -77,8 +74,8 @@ class Scorer:
         """`floor`: natural logarithm of the smallest odds worth keeping."""
         self._encoded, self._rules, self._weights = encoded, rules, weights
         self._tables, self._floor = tables, floor
-        self._gain = [table[0] - table[2] for table in weights.tables]
-        self._sieve = _Sieve(encoded, weights, self._gain, tables)
+        self._gains = [(table[0] - table[2]).astype(np.float32) for table in weights.tables]
+        self._sieve = _Sieve(encoded, weights, self._gains)
 
     def run(
         self,
@@ -91,83 +88,16 @@ class Scorer:
         found, done = [], 0
         with ThreadPoolExecutor(workers) as pool:
             for rule, one in enumerate(blocked):
-                sides = self._sieve.ordered(one)
-                work = self._ranges(one)
-                for scored, size in _ahead(
-                    pool, lambda span, r=rule, b=one, s=sides: self._chunk(r, b, s, *span), work,
-                    workers + 1,
-                ):  # fmt: skip
+                work = _InOrder(self, rule, one)
+                for scored, size in _ahead(pool, work.chunk, one.chunks(), 2 * workers):
                     found.append(scored)
                     done += size
                     told(done / total)
         return joined(found, len(self._weights.comparisons))
 
-    @staticmethod
-    def _ranges(one: Blocked) -> Iterator[tuple[int, int]]:
-        return one.chunks()
-
-    def _chunk(
-        self, rule: int, blocked: Blocked, sides: "_Ordered", first: int, last: int
-    ) -> tuple[Scored, int]:
-        at, place, count = pairs_of(blocked, first, last)
-        rows = np.flatnonzero(self._sieve.passes(sides, first, last, place, count, self._floor))
-        pairs = Pairs(self._encoded, blocked.a[at[rows]], blocked.b[place[rows]])
-        pairs = pairs.some(np.flatnonzero(~self._earlier(rule, pairs)))
-        return self._weighed(pairs), len(at)
-
-    def _earlier(self, rule: int, pairs: Pairs) -> Any:
-        """Pairs that a rule before this one has found already."""
-        found = np.zeros(len(pairs), np.bool_)
-        for parts in self._rules[:rule]:
-            whole = np.ones(len(pairs), np.bool_)
-            for part in parts:
-                left, right = pairs.straight(part)
-                whole &= (left == right) & (left >= 0)
-            found |= whole
-        return found
-
-    def _weighed(self, pairs: Pairs) -> Scored:
-        """Second and third sieve, and the odds of what is left."""
-        comparisons = self._weights.comparisons
-        levels = np.zeros((len(comparisons), len(pairs)), np.int8)
-        opened: dict[int, Any] = {}
-        bound = np.full(len(pairs), self._weights.prior, np.float32)
-        for n, one in enumerate(comparisons):
-            levels[n], open_ = one.glance(pairs)
-            best = self._gain[n].astype(np.float32)[levels[n]]
-            if open_ is not None:
-                opened[n] = open_
-                # an open level is the best that letters allow; a worse one may still weigh more
-                best[open_] = self._best_from(n)[levels[n][open_]]
-            bound += best
-            for word, part in one.rarity.items():
-                rows = np.flatnonzero(levels[n] == one.level(word))
-                bound[rows] -= self._tables[part][pairs.left[rows]]
-        kept = np.flatnonzero(bound >= self._floor)
-        pairs, levels, bound = pairs.some(kept), levels[:, kept], bound[kept]
-        opened = {n: open_[kept] for n, open_ in opened.items()}
-        for n in opened:
-            rows = np.flatnonzero(opened[n])
-            before = self._best_from(n)[levels[n][rows]]
-            comparisons[n].settle(pairs, levels[n], rows)
-            bound[rows] += self._gain[n][levels[n][rows]] - before
-            kept = np.flatnonzero(bound >= self._floor - 1e-3)
-            pairs, levels, bound = pairs.some(kept), levels[:, kept], bound[kept]
-            opened = {n: open_[kept] for n, open_ in opened.items()}
-        return self.scored(pairs, levels)
-
-    def _best_from(self, n: int) -> Any:
-        """Per level the most that this level, or a later one but `missing`, can weigh."""
-        gain = self._gain[n]
-        return np.maximum.accumulate(gain[::-1])[::-1].astype(np.float32)
-
-    def scored(self, pairs: Pairs, levels: npt.NDArray[np.int8]) -> Scored:
+    def scored(self, pairs: Pairs, levels: npt.NDArray[np.int8], tables: Any) -> Scored:
         """Pairs whose levels are exact, with their odds; those below the floor are left out."""
-        rarity = np.zeros(len(pairs), np.float32)
-        for n, one in enumerate(self._weights.comparisons):
-            for word, part in one.rarity.items():
-                rows = np.flatnonzero(levels[n] == one.level(word))
-                rarity[rows] += self._tables[part][pairs.left[rows]]
+        rarity = rarity_of(self._weights.comparisons, tables, levels, pairs.left)
         strangers, odds = self._weights.odds(list(levels), rarity)
         result = Scored(
             pairs.left.astype(np.int32), pairs.right.astype(np.int32), odds, strangers,
@@ -176,126 +106,223 @@ class Scorer:
         return result.some(np.flatnonzero(odds >= self._floor))
 
 
+class _InOrder:
+    """A rule's work, on copies of both sides in the order of its key: reading is reading on."""
+
+    def __init__(self, scorer: Scorer, rule: int, blocked: Blocked) -> None:
+        self._scorer, self._blocked = scorer, blocked
+        self._earlier = scorer._rules[:rule]
+        self._turn = _turns(scorer._weights.comparisons, scorer._rules[rule])
+        encoded = scorer._encoded
+        self._encoded = replace(
+            encoded, a=encoded.a.take(blocked.a), b=encoded.b.take(blocked.b)
+        )
+        self._tables = {part: table[blocked.a] for part, table in scorer._tables.items()}
+        self._sieve = scorer._sieve.ordered(self._encoded, self._tables)
+
+    def chunk(self, span: tuple[int, int]) -> tuple[Scored, int]:
+        """What is left of a range of candidates, and how many there were."""
+        left, right = pairs_of(self._blocked, *span)
+        scorer = self._scorer
+        pairs = Pairs(self._encoded, left, right)
+        bound, shares = self._sieve.bound(pairs)
+        rows = np.flatnonzero(bound >= scorer._floor)
+        rows = rows[~self._found_before(pairs.some(rows))]
+        some = self._weighed(pairs.some(rows), bound[rows], [share[rows] for share in shares])
+        blocked = self._blocked
+        return replace(some, left=blocked.a[some.left], right=blocked.b[some.right]), len(left)
+
+    def _found_before(self, pairs: Pairs) -> Any:
+        """Pairs that an earlier rule finds, and that are its."""
+        found = np.zeros(len(pairs), np.bool_)
+        for parts in self._earlier:
+            whole = np.ones(len(pairs), np.bool_)
+            for part in parts:
+                left, right = pairs.straight(part)
+                whole &= (left == right) & (left >= 0)
+            found |= whole
+        return found
+
+    def _weighed(self, pairs: Pairs, bound: Singles, shares: list[Singles]) -> Scored:
+        """Second and third sieve: fields one after the other, first as integers, then as texts.
+
+        `shares` are what each field can add to the bound as far as is known.
+        """
+        scorer = self._scorer
+        which, gains = scorer._weights.comparisons, scorer._gains
+        pairs = pairs.some(slice(None))
+        levels: list[Any] = [None] * len(which)
+        opened: dict[int, Any] = {}
+        for n in self._turn:
+            level, open_ = which[n].glance(pairs)
+            bound += self._most(n, level, open_, pairs) - shares[n]
+            levels[n] = level
+            if open_ is not None:
+                opened[n] = open_
+            kept = np.flatnonzero(bound >= scorer._floor - SLACK)
+            if len(kept) < 0.9 * len(pairs):
+                pairs, bound = pairs.some(kept), bound[kept]
+                levels = [None if old is None else old[kept] for old in levels]
+                shares = [share[kept] for share in shares]
+                opened = {m: still[kept] for m, still in opened.items()}
+        for n in list(opened):
+            rows = np.flatnonzero(opened[n])
+            before = _best_from(gains[n])[levels[n][rows]]
+            which[n].settle(pairs, levels[n], rows)
+            bound[rows] += gains[n][levels[n][rows]] - before
+            kept = np.flatnonzero(bound >= scorer._floor - SLACK)
+            pairs, bound = pairs.some(kept), bound[kept]
+            levels = [level[kept] for level in levels]
+            opened = {m: still[kept] for m, still in opened.items()}
+        return scorer.scored(pairs, np.array(levels, np.int8), self._tables)
+
+    def _most(self, n: int, levels: Levels, open_: Any, pairs: Pairs) -> Singles:
+        """The most that a field can add now that its levels, some of them open, are known."""
+        gain = self._scorer._gains[n]
+        most = gain[levels]
+        if open_ is not None:
+            rows = np.flatnonzero(open_)
+            most[rows] = _best_from(gain)[levels[rows]]
+        one = self._scorer._weights.comparisons[n]
+        for word, part in one.rarity.items():
+            rows = np.flatnonzero(levels == one.level(word))
+            most[rows] -= self._tables[part][pairs.left[rows]]
+        return most
+
+
+def _turns(which: Sequence[Comparison], rule: Sequence[str]) -> list[int]:
+    """Which field is looked at first: what the rule doesn't say already, the cheap before the dear."""
+    return sorted(
+        range(len(which)), key=lambda n: (bool(set(which[n].atoms) & set(rule)), which[n].cost, n)
+    )
+
+
+SLACK: Final = 1e-3
+"""Single precision: what bounds may be off by."""
+
+
+def _best_from(gain: Singles) -> Singles:
+    """Per level the most that this level, or a later one, weighs: letters only bound from above."""
+    return np.maximum.accumulate(gain[::-1])[::-1]
+
+
 def _ahead(
     pool: ThreadPoolExecutor, work: Callable[[Any], Any], items: Iterator[Any], ahead: int
 ) -> Iterator[Any]:
     """Like map, with so many items under way at a time: results are few, chunks are large."""
-    waiting: list[Any] = []
+    waiting: deque[Any] = deque()
     for item in items:
         waiting.append(pool.submit(work, item))
         if len(waiting) > ahead:
-            yield waiting.pop(0).result()
-    for future in waiting:
-        yield future.result()
-
-
-@dataclass(frozen=True)
-class _Ordered:
-    """Columns of both sides in the order of a rule's key: reading them is reading on."""
-
-    left: Mapping[str, Any]
-    right: Mapping[str, Any]
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
 
 
 class _Sieve:
-    """The bound that equality of codes alone gives.
+    """What equality of codes alone says about the weight that a pair can reach.
 
-    Only parts that can move it take part. A missing value counts as the best that isn't equality,
-    or as no evidence if that is more.
+    A field that agrees has the weight of agreement and what the rarity of the value can add; one
+    that doesn't has the best of its other levels. A record that lacks a field may save what a
+    difference would cost: that is added for each such record.
     """
 
-    def __init__(
-        self,
-        encoded: Encoded,
-        weights: Weights,
-        gains: Sequence[Floats],
-        tables: Mapping[str, Singles],
-    ) -> None:
-        self._encoded, self._tables = encoded, tables
-        self._base = weights.prior
-        self._names = [one for one in weights.comparisons if one.name in _NAMED]
-        self._bounds: list[tuple[Comparison, tuple[str, ...], Any]] = []
-        for one, gain in zip(weights.comparisons, gains, strict=True):
-            table = _table(one, gain)
-            if table.max() - table.min() < _LITTLE:
-                self._base += float(table.max())  # not worth a look at this stage
-                continue
-            self._bounds.append((one, one.atoms, table.astype(np.float32)))
+    def __init__(self, encoded: Encoded, weights: Weights, gains: Sequence[Singles]) -> None:
+        self._prior = weights.prior
         self._swaps = {"given", "last"} <= set(encoded.parts)
-        parts = {atom for _, atoms, _ in self._bounds for atom in atoms}
-        self._parts = sorted(parts | ({"given", "last"} if self._swaps else set()))
-        self._bonus = {one.name: self._most_rare(one) for one, _, _ in self._bounds if one.rarity}
+        self._fields = []
+        for one, gain in zip(weights.comparisons, gains, strict=True):
+            tight, loose = _table(one, gain, missing=False), _table(one, gain, missing=True)
+            self._fields.append((one, tight, float((loose - tight).max())))
 
-    def _most_rare(self, one: Comparison) -> Singles:
-        """Per row of `a`, the most that rarity can add where the comparison agrees."""
-        columns = [-self._tables[part] for part in set(one.rarity.values())]
-        return np.maximum.reduce([*columns, np.zeros_like(columns[0])])
-
-    def ordered(self, blocked: Blocked) -> _Ordered:
-        """The columns that `passes` needs, in a rule's order."""
-        a, b = self._encoded.a.codes, self._encoded.b.codes
-        left = {part: a[part][blocked.a] for part in self._parts}
-        right = {}
-        for part in self._parts:
-            codes = b[part][blocked.b]
-            codes[codes < 0] = ABSENT
-            right[part] = codes
-        bonus = {f"+{name}": column[blocked.a] for name, column in self._bonus.items()}
-        return _Ordered({**left, **bonus}, right)
-
-    def passes(
-        self, sides: _Ordered, first: int, last: int, place: Any, count: Any, floor: float
-    ) -> Any:
-        """Which candidates can still reach the floor."""
-
-        def left(name: str) -> Any:
-            return np.repeat(sides.left[name][first:last], count)
-
-        def right(name: str) -> Any:
-            return sides.right[name][place]
-
-        across = None
-        if self._swaps:
-            across = left("given") == right("last")
-            across |= left("last") == right("given")
-        bound = np.full(len(place), self._base, np.float32)
-        for one, atoms, table in self._bounds:
-            state = np.zeros(len(place), np.uint8)
-            agrees = None
-            for bit, atom in enumerate(atoms):
-                equal = left(atom) == right(atom)
-                if one.name in _NAMED and across is not None:
-                    equal |= across
-                agrees = equal if agrees is None else agrees | equal
-                if len(atoms) > 1:
-                    state |= equal.view(np.uint8) << np.uint8(bit)
-            if len(atoms) > 1:
-                bound += table[state]
-            else:
-                bound += table[0]
-                bound += agrees * (table[1] - table[0])
+    def ordered(self, encoded: Encoded, tables: Mapping[str, Singles]) -> "_OrderedSieve":
+        """The sieve for sides in some order."""
+        slack = [self._slack(encoded.a), self._slack(encoded.b)]
+        bonus = {}
+        for one, _, _ in self._fields:
             if one.rarity:
-                bound += agrees * left(f"+{one.name}")
-        return bound >= floor
+                columns = [-tables[part] for part in set(one.rarity.values())]
+                bonus[one.name] = np.maximum.reduce([*columns, np.zeros_like(columns[0])])
+        return _OrderedSieve(self._prior, self._fields, self._swaps, slack, bonus)
+
+    def _slack(self, side: Side) -> Singles:
+        total = np.zeros(side.rows, np.float32)
+        for one, _, slack in self._fields:
+            missing = np.zeros(side.rows, np.bool_)
+            for atom in one.atoms:
+                missing |= side.codes[atom] < 0
+            total += missing * np.float32(slack)
+        return total
+
+
+@dataclass(frozen=True)
+class _OrderedSieve:
+    prior: float
+    fields: Sequence[tuple[Comparison, Singles, float]]
+    swaps: bool
+    slack: Sequence[Singles]
+    bonus: Mapping[str, Singles]
+
+    def bound(self, pairs: Pairs) -> tuple[Singles, list[Singles]]:
+        """The most that each pair can weigh with its prior, and each field's share of that."""
+        bound = self.slack[0][pairs.left]
+        bound += self.slack[1][pairs.right]
+        bound += np.float32(self.prior)
+        across = self._across(pairs) if self.swaps else None
+        if across is not None:
+            pairs.may_be_crossed(across)
+        shares = []
+        for one, table, _ in self.fields:
+            equal = [_equal(pairs, atom) for atom in one.atoms]
+            if across is not None and one.name in _NAMED:
+                equal[0] |= across
+            agrees = equal[0]
+            if len(equal) == 1:
+                share = np.where(agrees, table[1], table[0])
+            else:
+                state = agrees.view(np.uint8).copy()
+                for bit, other in enumerate(equal[1:], 1):
+                    state |= other.view(np.uint8) << np.uint8(bit)
+                share = table[state]
+                agrees = state != 0
+            if one.rarity:
+                share += agrees * self.bonus[one.name][pairs.left]
+            bound += share
+            shares.append(share)
+        return bound, shares
+
+    def _across(self, pairs: Pairs) -> Any:
+        """Whether a first name stands in the other's last name, or the other way round."""
+        a, b = pairs.encoded.a.codes, pairs.encoded.b.codes
+        left, right = pairs.left, pairs.right
+        across = a["given"][left] == b["last"][right]
+        across |= a["last"][left] == b["given"][right]
+        return across
+
+
+def _equal(pairs: Pairs, part: str) -> Any:
+    """Equal codes; two missing ones count too, which a bound may."""
+    left, right = pairs.straight(part)
+    return left == right
 
 
 _NAMED: Final = ("first_name", "last_name")
-_LITTLE: Final = 1.5
 
 
-def _table(one: Comparison, gain: Floats) -> Floats:
-    """The most a comparison can weigh, by which of its atoms agree (a bit each)."""
+def _table(one: Comparison, gain: Singles, *, missing: bool) -> Singles:
+    """The most a comparison can weigh, by which of its atoms agree (a bit each).
+
+    With `missing`, what doesn't agree may be another value or a missing one.
+    """
     atoms = one.atoms
-    table = np.zeros(1 << len(atoms))
+    table = np.full(1 << len(atoms), -np.inf, np.float32)
     for equal in product((False, True), repeat=len(atoms)):
         state = sum(1 << bit for bit, agrees in enumerate(equal) if agrees)
-        best = -np.inf
-        # what doesn't agree is another value or a missing one
-        for gone in product((False, True), repeat=len(atoms)):
+        for gone in product((False, True) if missing else (False,), repeat=len(atoms)):
             if any(g and e for g, e in zip(gone, equal, strict=True)):
                 continue
-            words = one.possible(dict(zip(atoms, equal, strict=True)),
-                                 dict(zip(atoms, gone, strict=True)))  # fmt: skip
-            best = max(best, *(float(gain[one.level(word)]) for word in words))
-        table[state] = best
+            words = one.possible(
+                dict(zip(atoms, equal, strict=True)), dict(zip(atoms, gone, strict=True))
+            )
+            table[state] = max(table[state], *(gain[one.level(word)] for word in words))
     return table
