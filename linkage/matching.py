@@ -1,8 +1,8 @@
 """match(): two files, or one, as tables in; who is whom out.
 
 The outer door of the engine (`linkage/kernel`): encode, link what numbers prove, learn the weights
-from the data, weigh every candidate, let rivals share their chances, assign. The same files and seed
-give the same links, with any number of workers.
+from the data, weigh every candidate, let rivals share their chances, assign. The same files and
+seed give the same links, with any number of workers.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -111,7 +111,13 @@ def match(
         cost = {" + ".join(rule): one.candidates for rule, one in zip(rules, blocked, strict=True)}
     with clock.stage("estimate"):
         weights, tables = estimate(
-            encoded, rules, blocked, fuzzy, seed, households=plan.unit == "person"
+            encoded,
+            rules,
+            blocked,
+            fuzzy,
+            seed,
+            households=plan.unit == "person",
+            most=once.most(encoded),
         )
     with clock.stage("score"):
         rest = _Rest.of(encoded, proof, once)
@@ -141,6 +147,13 @@ class _Once:
 
     a: bool
     b: bool
+
+    def most(self, encoded: Encoded) -> float:
+        """How many pairs can be matches."""
+        a, b = encoded.a.rows, encoded.b.rows
+        if encoded.one_file or not (self.a or self.b):
+            return float(a) * b
+        return float(min(a if self.b else b, b if self.a else a))
 
     @classmethod
     def of(cls, plan: FilePlan) -> "_Once":
@@ -263,9 +276,7 @@ class _Rest:
         smaller = len(a) < encoded.a.rows or len(b) < encoded.b.rows
         if not smaller:
             return cls(encoded, a, b, smaller=False)
-        return cls(
-            replace(encoded, a=encoded.a.take(a), b=encoded.b.take(b)), a, b, smaller=True
-        )
+        return cls(replace(encoded, a=encoded.a.take(a), b=encoded.b.take(b)), a, b, smaller=True)
 
     def prior(self, weights: Weights, linked: int) -> Weights:
         """The weights, with the matches and pairs that are left."""
@@ -372,9 +383,7 @@ def _listed(
     }
 
 
-def _grouped(
-    encoded: Encoded, pairs: Scored, proof: Numbered, plan: FilePlan
-) -> dict[str, Any]:
+def _grouped(encoded: Encoded, pairs: Scored, proof: Numbered, plan: FilePlan) -> dict[str, Any]:
     """Groups of rows of one file, and the pairs that hold them together."""
     chances = 1.0 / (1.0 + np.exp(-pairs.odds))
     capped = _different_numbers(encoded, pairs.left, pairs.right)
@@ -396,8 +405,7 @@ def _grouped(
     return {**listed, "group": group}
 
 
-def levels_of(matched: Matched, left: Any, right: Any) -> Any:
+def levels_of(encoded: Encoded, model: Model, left: Any, right: Any) -> Any:
     """The levels of any pairs of rows, a column per comparison of the model."""
-    assert matched.model is not None
-    pairs = Pairs(matched.encoded, np.asarray(left), np.asarray(right))
-    return np.column_stack(compared(pairs, matched.model.weights.comparisons))
+    pairs = Pairs(encoded, np.asarray(left), np.asarray(right))
+    return np.column_stack(compared(pairs, model.weights.comparisons))

@@ -30,7 +30,8 @@ def ceiling(words: Vocabulary, left: Codes, right: Codes) -> Likeness:
     one, other = words.lengths[left].astype(np.float32), words.lengths[right].astype(np.float32)
     jaro = (common / one + common / other + np.float32(1)) / np.float32(3)
     np.minimum(jaro, np.float32(1), out=jaro)
-    return jaro + _prefix(words, left, right) * _PREFIX * (np.float32(1) - jaro)
+    bound: Likeness = jaro + _prefix(words, left, right) * _PREFIX * (np.float32(1) - jaro)
+    return bound
 
 
 def _prefix(words: Vocabulary, left: Codes, right: Codes) -> Likeness:

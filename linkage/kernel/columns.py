@@ -1,8 +1,9 @@
 """What two files say, as columns of small integers into common vocabularies.
 
-Every standardised column becomes an array of codes; equal values have equal codes on both sides, and
-a negative code is a missing value. Everything that is looked up per value (letters, rarity, the
-group of nicknames) is an array over the vocabulary, so that it is worked out once per distinct value.
+Every standardised column becomes an array of codes; equal values have equal codes on both sides,
+and a negative code is a missing value. Everything that is looked up per value (letters, rarity, the
+group of nicknames) is an array over the vocabulary, so that it is worked out once per distinct
+value.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from linkage.plans import FilePlan
+from linkage.plans import Field, FilePlan
 from linkage.standardise import enterprise_numbers, national_numbers, standard_columns
 
 
@@ -27,6 +28,7 @@ Codes = npt.NDArray[np.int32]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Packed = npt.NDArray[np.uint64]
+Singles = npt.NDArray[np.float32]
 
 MISSING: Final = -1
 NAMES: Final = ("given", "head", "last")
@@ -35,9 +37,7 @@ NUMBERS: Final = ("national_number", "enterprise_number")
 WIDTH: Final = 24
 """Letters of a text that take part in the cheap bound; what stands behind them counts as alike."""
 
-_PREFIX: Final = (
-    r"^(?:VANDEN|VANDER|VANDE|VAN|DEN|DER|DES|DE|DU|TER|TEN|TE|LE|LA|VD)(.{3}.*)$"
-)
+_PREFIX: Final = r"^(?:VANDEN|VANDER|VANDE|VAN|DEN|DER|DES|DE|DU|TER|TEN|TE|LE|LA|VD)(.{3}.*)$"
 _FIRST_YEAR: Final = 1840
 _YEAR_DAYS: Final = 13 * 32
 
@@ -111,7 +111,8 @@ class Vocabulary:
         names = pa.array(list(groups), pa.string())
         numbers = np.append(np.fromiter(groups.values(), np.int64, len(groups)), MISSING)
         at = np.asarray(pc.fill_null(pc.index_in(self.texts, value_set=names), MISSING))
-        return numbers[at].astype(np.int32)
+        grouped: Codes = numbers[at].astype(np.int32)
+        return grouped
 
 
 def _letter_bits() -> tuple[Packed, Packed]:
@@ -131,7 +132,7 @@ class Side:
     rows: int
     codes: Mapping[str, npt.NDArray[Any]]
 
-    def take(self, rows: Ints) -> "Side":
+    def take(self, rows: Ints | Codes) -> "Side":
         """Some of the rows."""
         return Side(len(rows), {part: codes[rows] for part, codes in self.codes.items()})
 
@@ -151,7 +152,7 @@ class Encoded:
     people: int
     parts: tuple[str, ...] = field(default=())
 
-    def share(self, part: str) -> npt.NDArray[np.float32]:
+    def share(self, part: str) -> Singles:
         """For each row of `a`, the share of all rows that have its very value; NaN where missing.
 
         `address` is what street, house number and area say together.
@@ -159,11 +160,12 @@ class Encoded:
         codes = self.a.codes[part] if part != "address" else None
         if codes is None:
             return self._share_of_address()
-        share = np.append(self.counts[part] / self.people, np.nan).astype(np.float32)
-        return share[np.maximum(codes, MISSING)]
+        share: Singles = np.append(self.counts[part] / self.people, np.nan).astype(np.float32)
+        of_rows: Singles = share[np.maximum(codes, MISSING)]
+        return of_rows
 
-    def _share_of_address(self) -> npt.NDArray[np.float32]:
-        parts = [p for p in ("street", "house_number", "postcode") if p in self.parts]
+    def _share_of_address(self) -> Singles:
+        parts: list[str] = [p for p in ("street", "house_number", "postcode") if p in self.parts]
         if "postcode" not in parts and "municipality" in self.parts:
             parts.append("municipality")
         sides = [self.a] if self.one_file else [self.a, self.b]
@@ -198,15 +200,20 @@ def encode(a: Any, b: Any | None, plan: FilePlan) -> Encoded:
             if vocabulary is not None:
                 vocabularies[part] = vocabulary
     counts = {
-        part: sum(
-            np.bincount(side[part][side[part] >= 0], minlength=_size(part, vocabularies))
-            for side in codes
-        )
+        part: _counted([side[part] for side in codes], _size(part, vocabularies))
         for part in parts
         if part not in NUMBERS
     }
     ends = [Side(count, side) for count, side in zip(rows, codes, strict=True)]
     return Encoded(ends[0], ends[-1], vocabularies, counts, sum(rows), tuple(parts))
+
+
+def _counted(columns: Sequence[Codes], size: int) -> Ints:
+    """How often each code occurs."""
+    counts = np.zeros(size, np.int64)
+    for codes in columns:
+        counts += np.bincount(codes[codes >= 0], minlength=size)
+    return counts
 
 
 def _size(part: str, vocabularies: Mapping[str, Vocabulary]) -> int:
@@ -226,10 +233,23 @@ def _standard(table: Any, plan: FilePlan, side: str) -> dict[str, Any]:
         if one.type in NUMBERS:
             found[one.type] = number_codes(one.type, column)
             continue
-        for name, values in standard_columns(one.type, column, format=one.format).items():
+        for name, values in _read(one, column).items():
             part = name if one.type not in ("text", "code") else f"{one.type}:{one.a}"
             _put(found, part, values)
     return found
+
+
+def _read(one: Field, column: Any) -> dict[str, Any]:
+    """The standardised parts of a column.
+
+    A plan states one format for two files; a side that is written otherwise is read as it is.
+    """
+    columns = standard_columns(one.type, column, format=one.format)
+    if one.format is not None and columns["birth_date"].null_count > 0.2 * len(column):
+        other = standard_columns(one.type, column)
+        if other["birth_date"].null_count < columns["birth_date"].null_count:
+            return dict(other)
+    return dict(columns)
 
 
 def number_codes(kind: str, column: Any) -> Ints:
@@ -278,20 +298,24 @@ def _recoded(column: Any, vocabulary: Any) -> Codes:
     at = np.append(at, np.int32(MISSING))
     nulls = np.append(np.asarray(pc.is_null(column.dictionary)), False)
     at[nulls] = MISSING
-    return at[np.asarray(pc.fill_null(column.indices, -1))]
+    recoded: Codes = at[np.asarray(pc.fill_null(column.indices, -1))]
+    return recoded
 
 
 def _days(column: Any) -> Codes:
     """Dates as one integer that sorts like them: 416 a year, 32 a month; 0 parts are unknown."""
     texts = column.dictionary
-    year = pc.cast(pc.utf8_slice_codeunits(texts, 0, 4), pa.int32())
-    whole = (np.asarray(year) - _FIRST_YEAR) * _YEAR_DAYS
-    if len(texts) and len(texts[0].as_py() or "") > 4:
-        month = np.asarray(pc.cast(pc.utf8_slice_codeunits(texts, 5, 7), pa.int32()))
-        day = np.asarray(pc.cast(pc.utf8_slice_codeunits(texts, 8, 10), pa.int32()))
-        whole = whole + month * 32 + day
-    codes = np.append(whole.astype(np.int32), np.int32(MISSING))
-    return codes[np.asarray(pc.fill_null(column.indices, -1))]
+    nulls = np.asarray(pc.is_null(texts))
+    padded = pc.utf8_rpad(pc.fill_null(texts, "1840"), 10, "0")  # a year alone: months unknown
+    year, month, day = (
+        np.asarray(pc.cast(pc.utf8_slice_codeunits(padded, *span), pa.int32()))
+        for span in ((0, 4), (5, 7), (8, 10))
+    )
+    codes = (year - _FIRST_YEAR) * _YEAR_DAYS + month * 32 + day
+    codes[nulls] = MISSING
+    codes = np.append(codes, MISSING).astype(np.int32)
+    days: Codes = codes[np.asarray(pc.fill_null(column.indices, -1))]
+    return days
 
 
 def key(side: Side, parts: Sequence[str]) -> Packed:

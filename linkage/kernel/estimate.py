@@ -2,9 +2,9 @@
 
 How often strangers agree (u) is counted on random pairs; how often records of one unit and of one
 household agree (m, h) is found by expectation maximisation over candidates (A. P. Dempster, N. M.
-Laird and D. B. Rubin, JRSS B 39 (1977)). Candidates were chosen for agreeing on the fields of a rule,
-so a field is only learned from candidates that a rule without it found; and the number of matches
-is the number found, divided by the share that the rules can find.
+Laird and D. B. Rubin, JRSS B 39 (1977)). Candidates were chosen for agreeing on the fields of a
+rule, so a field is only learned from candidates that a rule without it found; and the number of
+matches is the number found, divided by the share that the rules can find.
 
 Several starts, the likeliest end; the usual rates stay as a weak prior, so that small files get
 sensible weights. The class of households is dropped where it isn't needed or takes matches for
@@ -17,7 +17,6 @@ from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from linkage.kernel.blocks import Blocked, pairs_of
 from linkage.kernel.columns import Encoded, Ints
@@ -60,7 +59,7 @@ def compared(pairs: Pairs, which: Sequence[Comparison]) -> list[Levels]:
     return result
 
 
-def found_by(encoded: Encoded, rules: Sequence[Sequence[str]], pairs: Pairs) -> Ints:
+def found_by(rules: Sequence[Sequence[str]], pairs: Pairs) -> Ints:
     """For each pair a bit per rule that finds it."""
     agree: dict[str, Any] = {}
     for part in {part for rule in rules for part in rule}:
@@ -98,7 +97,7 @@ def sample(
             right.append(part.b[place])
             rules_.append(np.full(len(at), number, np.int32))
     pairs = Pairs(encoded, np.concatenate(left), np.concatenate(right))
-    found = found_by(encoded, rules, pairs)
+    found = found_by(rules, pairs)
     rule = np.concatenate(rules_)
     first = np.flatnonzero((found & ((1 << rule) - 1)) == 0)
     pairs, found = pairs.some(first), found[first]
@@ -123,7 +122,8 @@ def strangers(
 
 def _usual(one: Comparison, place: int) -> Floats:
     rates = np.array([0.0, *(one.rates[word][place] for word in one.words[1:])])
-    return rates / rates.sum()
+    shares: Floats = rates / rates.sum()
+    return shares
 
 
 def _shares(one: Comparison, counts: Any, place: int) -> Floats:
@@ -145,8 +145,9 @@ def estimate(
     seed: int,
     *,
     households: bool,
+    most: float,
 ) -> tuple[Weights, Mapping[str, Singles]]:
-    """The model of two files, and the rarity of their values."""
+    """The model of two files, and the rarity of their values; at most `most` pairs are matches."""
     generator = np.random.default_rng(seed)
     tables = rarities(encoded, which)
     some = sample(encoded, rules, blocked, which, tables, generator)
@@ -169,8 +170,8 @@ def estimate(
         one = replace(begun, matches=max(expected * start, 1.0), household=0.0)
         if households and _has_households(which):
             both = replace(one, household=float(encoded.a.rows))
-            ends.append(_climb(both, some, rules))
-        ends.append(_climb(one, some, rules))
+            ends.append(_climb(both, some, rules, most))
+        ends.append(_climb(one, some, rules, most))
     good = [end for end in ends if not _takes_matches(end[0])] or ends
     best = max(good, key=lambda end: end[1])
     return best[0], tables
@@ -199,7 +200,9 @@ def _exact(
         rates = rates.copy()
         if part is not None and part != "address":
             a, b = (
-                np.bincount(side.codes[part][side.codes[part] >= 0], minlength=_width(encoded, part))
+                np.bincount(
+                    side.codes[part][side.codes[part] >= 0], minlength=_width(encoded, part)
+                )
                 for side in (encoded.a, encoded.b)
             )
             pairs = float(a.sum()) * float(b.sum())
@@ -224,7 +227,7 @@ def _width(encoded: Encoded, part: str) -> int:
 
 
 def _climb(
-    weights: Weights, some: Sample, rules: Sequence[Sequence[str]]
+    weights: Weights, some: Sample, rules: Sequence[Sequence[str]], most: float
 ) -> tuple[Weights, float]:
     """Expectation maximisation until nothing moves; the model and its logarithm of likelihood."""
     pattern, inverse = _patterns(weights.comparisons, some)
@@ -237,10 +240,11 @@ def _climb(
         if abs(likelihood - before) < SETTLED * abs(likelihood):
             break
         before = likelihood
-        counts = np.vstack(
+        counts: Floats = np.vstack(
             [np.bincount(inverse, column, minlength=len(pattern)) for column in posterior]
-        )
+        ).astype(np.float64)
         weights = _maximised(weights, counts, levels, learned_from, some.share, rules)
+        weights = replace(weights, matches=min(weights.matches, most))
     return weights, likelihood
 
 
@@ -290,7 +294,8 @@ def _maximised(
     share: float,
     rules: Sequence[Sequence[str]],
 ) -> Weights:
-    m, h = [], []
+    m: list[Floats] = []
+    h: list[Floats] = []
     for place, one in enumerate(weights.comparisons):
         rows = learned_from[place]
         for kind, target in ((0, m), (1, h)):

@@ -34,7 +34,7 @@ class Pairs:
 
     def __init__(self, encoded: Encoded, left: Any, right: Any) -> None:
         self.encoded, self.left, self.right = encoded, left, right
-        self._crossed: Any = None
+        self._crossed: Bools | None = None
         self._known = not {"head", "last"} <= set(encoded.parts)
 
     def may_be_crossed(self, which: Bools) -> None:
@@ -660,4 +660,3 @@ def comparisons(parts: tuple[str, ...]) -> tuple[Comparison, ...]:
         elif kind in ("phone", "legal_form", "code"):
             found.append(Code(part, part, _TEXT[kind]))
     return tuple(found)
-

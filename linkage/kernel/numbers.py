@@ -2,8 +2,8 @@
 
 A check digit catches hardly any wrong number in practice. The false ones are somebody else's valid
 number, mostly a relative's, so that a number alone is no proof: it links when the first name or the
-birth date agrees and neither contradicts. A number that stands twice on a side on which each unit has
-one row proves nothing there.
+birth date agrees and neither contradicts. A number that stands twice on a side on which each unit
+has one row proves nothing there.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The pairs that may be one unit, out of all candidates: prune on integers first, compare texts last.
+"""The pairs that may be one unit, out of all candidates: integers first, texts last.
 
 Each chunk of candidates goes through three sieves. Equality of codes bounds the weight that a pair
 can still reach; nine in ten end there. Of the others every field is looked at as integers, which
@@ -20,6 +20,7 @@ from linkage.kernel.blocks import Blocked, Rows, pairs_of
 from linkage.kernel.columns import Encoded, Side
 from linkage.kernel.levels import Comparison, Levels, Pairs
 from linkage.kernel.weights import Floats, Singles, Weights, rarity_of
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -97,7 +98,7 @@ class Scorer:
 
     def scored(self, pairs: Pairs, levels: npt.NDArray[np.int8], tables: Any) -> Scored:
         """Pairs whose levels are exact, with their odds; those below the floor are left out."""
-        rarity = rarity_of(self._weights.comparisons, tables, levels, pairs.left)
+        rarity = rarity_of(self._weights.comparisons, tables, list(levels), pairs.left)
         strangers, odds = self._weights.odds(list(levels), rarity)
         result = Scored(
             pairs.left.astype(np.int32), pairs.right.astype(np.int32), odds, strangers,
@@ -114,9 +115,7 @@ class _InOrder:
         self._earlier = scorer._rules[:rule]
         self._turn = _turns(scorer._weights.comparisons, scorer._rules[rule])
         encoded = scorer._encoded
-        self._encoded = replace(
-            encoded, a=encoded.a.take(blocked.a), b=encoded.b.take(blocked.b)
-        )
+        self._encoded = replace(encoded, a=encoded.a.take(blocked.a), b=encoded.b.take(blocked.b))
         self._tables = {part: table[blocked.a] for part, table in scorer._tables.items()}
         self._sieve = scorer._sieve.ordered(self._encoded, self._tables)
 
@@ -187,11 +186,12 @@ class _InOrder:
         for word, part in one.rarity.items():
             rows = np.flatnonzero(levels == one.level(word))
             most[rows] -= self._tables[part][pairs.left[rows]]
-        return most
+        result: Singles = most
+        return result
 
 
 def _turns(which: Sequence[Comparison], rule: Sequence[str]) -> list[int]:
-    """Which field is looked at first: what the rule doesn't say already, the cheap before the dear."""
+    """Which field is looked at first: what the rule doesn't tell, the cheap before the dear."""
     return sorted(
         range(len(which)), key=lambda n: (bool(set(which[n].atoms) & set(rule)), which[n].cost, n)
     )

@@ -7,9 +7,9 @@ nothing in common (u). With the expected number of pairs of each class before an
 
 where m, h and u are products over fields of how often their level occurs in the class. Where two
 records agree on a value, u also counts how rare it is: M/U gains a factor (sum of p²)/p for a value
-that the share p of all rows has. I. P. Fellegi and A. B. Sunter, A Theory for Record Linkage, Journal
-of the American Statistical Association 64 (1969); W. E. Winkler, Frequency-Based Matching in
-Fellegi-Sunter Model of Record Linkage (2000) for the rarity of values.
+that the share p of all rows has. I. P. Fellegi and A. B. Sunter, A Theory for Record Linkage,
+Journal of the American Statistical Association 64 (1969); for the rarity of values W. E. Winkler,
+Frequency-Based Matching in Fellegi-Sunter Model of Record Linkage (2000).
 """
 
 from collections.abc import Mapping, Sequence
@@ -79,7 +79,7 @@ class Weights:
 
 
 def rarities(encoded: Encoded, comparisons: Sequence[Comparison]) -> Mapping[str, Singles]:
-    """By part, for each row of `a`: log of (its value's share / the usual share of an agreement)."""
+    """By part, for each row of `a`: log of (its value's share / that of a usual agreement)."""
     parts = {part for one in comparisons for part in one.rarity.values()}
     return {part: _rarity(encoded, part) for part in sorted(parts)}
 
