@@ -129,7 +129,7 @@ def match(
         )
         pairs = rest.back(scorer.run(blocked, workers, lambda share: clock.tell("score", share)))
     with clock.stage("assign"):
-        decided = _decided(encoded, pairs, proof, plan, once)
+        decided = _decided(encoded, pairs, proof, plan, once, rest.matched(weights, proof))
     clock.finish()
     return Matched(
         **decided,
@@ -292,6 +292,11 @@ class _Rest:
             space=space,
         )
 
+    def matched(self, weights: Weights, proof: Numbered) -> tuple[float, float]:
+        """Which share of the rows that are left, in `a` and in `b`, has a partner."""
+        left = max(weights.matches - (len(proof.left) if self.smaller else 0), 0.0)
+        return left / max(len(self.a), 1), left / max(len(self.b), 1)
+
     def rarities(self, tables: Mapping[str, Singles]) -> Mapping[str, Singles]:
         """The tables for the rows that are left."""
         if not self.smaller:
@@ -312,13 +317,24 @@ def _others(rows: int, taken: Any) -> Any:
 
 
 def _decided(
-    encoded: Encoded, pairs: Scored, proof: Numbered, plan: FilePlan, once: _Once
+    encoded: Encoded,
+    pairs: Scored,
+    proof: Numbered,
+    plan: FilePlan,
+    once: _Once,
+    matched: tuple[float, float],
 ) -> dict[str, Any]:
-    """Links and review pairs, the surest rule first."""
+    """Links and review pairs; `matched` are the shares of rows of `a` and `b` with a partner."""
     left, right = pairs.left, pairs.right
     if encoded.one_file:
         return _grouped(encoded, pairs, proof, plan)
-    chances = assign.rivalled(left, right, pairs.odds, lefts=once.b, rights=once.a)
+    chances = assign.rivalled(
+        left,
+        right,
+        pairs.odds,
+        lefts=matched[0] if once.b else None,
+        rights=matched[1] if once.a else None,
+    )
     own = 1.0 / (1.0 + np.exp(-pairs.odds))
     capped = _different_numbers(encoded, left, right)
     able = np.flatnonzero((own >= plan.review) & ~capped)

@@ -15,20 +15,30 @@ PROVEN: Final = 30.0
 """Logarithm of the odds that a link by number counts for, where likeness is weighed against it."""
 APART: Final = -6.0
 """The same for two rows that were never found worth weighing."""
+MATCHED: Final = 0.9
+"""The largest share of rows with a partner that is reckoned with: that all have one isn't known."""
 LARGEST: Final = 400
 """Rows of a side in one tangle of rivals up to which the best assignment is worked out exactly."""
 
 
-def rivalled(left: Any, right: Any, odds: Floats, *, lefts: bool, rights: bool) -> Floats:
-    """Chances of pairs of which a row can be in one at most (`lefts`, `rights`: on which side).
+def rivalled(
+    left: Any, right: Any, odds: Floats, *, lefts: float | None, rights: float | None
+) -> Floats:
+    """Chances of pairs of which a row can be in one at most.
 
-    A pair's chance is its odds against itself, its rivals and none of them.
+    `lefts` is the share of rows on the left that have a partner, None where a row may have several;
+    `rights` the same on the right. Against a pair stand all ways in which its rows go with others
+    or with nobody; the more rows have a partner, the less likely it is that two rows for which
+    nobody else was found belong to nobody.
     """
     own = np.exp(np.minimum(odds, 500.0))
+    for share in (lefts, rights):
+        if share is not None:
+            own /= 1.0 - min(share, MATCHED)
     against = np.ones(len(own))
-    for side, alone in ((left, lefts), (right, rights)):
-        if alone and len(own):
-            against += np.bincount(side, own)[side] - own
+    for side, share in ((left, lefts), (right, rights)):
+        if share is not None and len(own):
+            against *= 1.0 + np.maximum(np.bincount(side, own)[side] - own, 0.0)
     chance: Floats = own / (own + against)
     return chance
 

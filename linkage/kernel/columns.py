@@ -31,8 +31,12 @@ Packed = npt.NDArray[np.uint64]
 Singles = npt.NDArray[np.float32]
 
 MISSING: Final = -1
-NAMES: Final = ("given", "head", "last")
-"""Columns of personal names share one vocabulary, so that a swapped name shows as equality."""
+NAMES: Final = ("given", "joined", "head", "second", "last")
+"""Columns of personal names share one vocabulary, so that a swapped name shows as equality.
+
+`given` are all given names with spaces, `joined` the same without (as `last` is written), `head`
+and `second` the first two of them.
+"""
 NUMBERS: Final = ("national_number", "enterprise_number")
 WIDTH: Final = 24
 """Letters of a text that take part in the cheap bound; what stands behind them counts as alike."""
@@ -267,14 +271,24 @@ def number_codes(kind: str, column: Any) -> Ints:
 
 def _put(found: dict[str, Any], part: str, values: Any) -> None:
     if part == "first_name":
+        whole = values.dictionary
+        several = pc.match_substring(whole, " ")
+        second = pc.replace_substring_regex(whole, r"^[^ ]+ ([^ ]+).*$", r"\1")
         found["given"] = values
-        heads = pc.replace_substring_regex(values.dictionary, r"[ ].*$", "").dictionary_encode()
-        indices = pc.take(heads.indices, values.indices)
-        found["head"] = pa.DictionaryArray.from_arrays(indices, heads.dictionary)
+        found["joined"] = _mapped(values, pc.replace_substring(whole, " ", ""))
+        found["head"] = _mapped(values, pc.replace_substring_regex(whole, r"[ ].*$", ""))
+        found["second"] = _mapped(values, pc.if_else(several, second, pa.scalar(None, pa.string())))
     elif part == "last_name":
         found["last"] = values
     elif part not in found:
         found[part] = values
+
+
+def _mapped(column: Any, values: Any) -> Any:
+    """A dictionary column with other words for its values; words may come twice."""
+    encoded = values.dictionary_encode()
+    indices = pc.take(encoded.indices, column.indices)
+    return pa.DictionaryArray.from_arrays(indices, encoded.dictionary)
 
 
 def _unified(

@@ -23,16 +23,18 @@ from linkage.kernel.columns import Encoded, Ints
 from linkage.kernel.levels import EXACT, Comparison, Levels, Pairs
 from linkage.kernel.weights import Floats, Singles, Weights, rarities, rarity_of
 
-SAMPLE: Final = 400_000
+SAMPLE: Final = 250_000
 """Candidates that are compared in full for the estimation."""
-RANDOM: Final = 500_000
+RANDOM: Final = 250_000
 """Random pairs on which agreement between strangers is counted."""
 STRENGTH: Final = {"m": (40.0, 0.002), "h": (200.0, 0.002), "u": (50.0, 0.002)}
 """Pairs of each class that the usual rates count for: so many, or such a share of those counted if
 that is more. A level that never occurs keeps the usual proportion between the classes."""
 ROUNDS: Final = 60
 SETTLED: Final = 1e-5
-STARTS: Final = (0.7, 0.3, 0.95)
+SHORT: Final = 8
+"""Rounds of each start, before the likeliest alone goes on."""
+STARTS: Final = (0.7, 0.2, 0.95)
 """Shares of the smaller file that are matched, at the start."""
 
 
@@ -102,7 +104,7 @@ def sample(
     first = np.flatnonzero((found & ((1 << rule) - 1)) == 0)
     pairs, found = pairs.some(first), found[first]
     levels = compared(pairs, which)
-    rarity = rarity_of(which, tables, levels, pairs.left)
+    rarity = rarity_of(which, tables, levels, pairs)
     return Sample(levels, found, rarity, float(chosen.mean()) if len(chosen) else 1.0)
 
 
@@ -165,16 +167,18 @@ def estimate(
         space=float(space),
     )
     expected = smaller * (0.2 if encoded.one_file else 1.0)
-    ends = []
-    for start in STARTS:
-        one = replace(begun, matches=max(expected * start, 1.0), household=0.0)
-        if households and _has_households(which):
-            both = replace(one, household=float(encoded.a.rows))
-            ends.append(_climb(both, some, rules, most))
-        ends.append(_climb(one, some, rules, most))
-    good = [end for end in ends if not _takes_matches(end[0])] or ends
-    best = max(good, key=lambda end: end[1])
-    return best[0], tables
+    climb = _Climb(which, some, rules, most)
+    classes = (float(encoded.a.rows), 0.0) if households and _has_households(which) else (0.0,)
+    ends = [
+        climb.on(replace(begun, matches=max(expected * start, 1.0), household=household), SHORT)
+        for household in classes
+        for start in STARTS
+    ]
+    for weights, _ in sorted(ends, key=lambda end: -end[1]):
+        settled, _ = climb.on(weights, ROUNDS)
+        if not _takes_matches(settled):
+            return settled, tables
+    return settled, tables
 
 
 def _has_households(which: Sequence[Comparison]) -> bool:
@@ -226,26 +230,38 @@ def _width(encoded: Encoded, part: str) -> int:
     return len(encoded.counts[part])
 
 
-def _climb(
-    weights: Weights, some: Sample, rules: Sequence[Sequence[str]], most: float
-) -> tuple[Weights, float]:
-    """Expectation maximisation until nothing moves; the model and its logarithm of likelihood."""
-    pattern, inverse = _patterns(weights.comparisons, some)
-    levels = [column[pattern] for column in some.levels]
-    found = some.found[pattern]
-    learned_from = [_without(one, rules, found) for one in weights.comparisons]
-    likelihood, before = -np.inf, -np.inf
-    for _ in range(ROUNDS):
-        posterior, likelihood = _posterior(weights, levels, inverse, some)
-        if abs(likelihood - before) < SETTLED * abs(likelihood):
-            break
-        before = likelihood
-        counts: Floats = np.vstack(
-            [np.bincount(inverse, column, minlength=len(pattern)) for column in posterior]
-        ).astype(np.float64)
-        weights = _maximised(weights, counts, levels, learned_from, some.share, rules)
-        weights = replace(weights, matches=min(weights.matches, most))
-    return weights, likelihood
+class _Climb:
+    """Expectation maximisation on a sample; pairs with one pattern of levels go together."""
+
+    def __init__(
+        self,
+        which: tuple[Comparison, ...],
+        some: Sample,
+        rules: Sequence[Sequence[str]],
+        most: float,
+    ) -> None:
+        first, self._inverse = _patterns(which, some)
+        self._levels = [column[first] for column in some.levels]
+        self._learned_from = [_without(one, rules, some.found[first]) for one in which]
+        self._some, self._rules, self._most = some, rules, most
+        self._patterns = len(first)
+
+    def on(self, weights: Weights, rounds: int) -> tuple[Weights, float]:
+        """Some rounds more, or until nothing moves; the model and its logarithm of likelihood."""
+        likelihood, before = -np.inf, -np.inf
+        for _ in range(rounds):
+            posterior, likelihood = _posterior(weights, self._levels, self._inverse, self._some)
+            if abs(likelihood - before) < SETTLED * abs(likelihood):
+                break
+            before = likelihood
+            counts: Floats = np.vstack(
+                [np.bincount(self._inverse, one, minlength=self._patterns) for one in posterior]
+            ).astype(np.float64)
+            weights = _maximised(
+                weights, counts, self._levels, self._learned_from, self._some.share, self._rules
+            )
+            weights = replace(weights, matches=min(weights.matches, self._most))
+        return weights, likelihood
 
 
 def _patterns(which: Sequence[Comparison], some: Sample) -> tuple[Ints, Ints]:

@@ -65,9 +65,12 @@ class Pairs:
     def codes(self, part: str) -> tuple[Codes, Codes]:
         """The same, names put across where first and last name changed places."""
         left, right = self.straight(part)
-        if self.crossed is not None and part in _OTHER:
-            other = self.encoded.b.codes[_OTHER[part]][self.right]
-            right = np.where(self.crossed, other, right)
+        if self.crossed is not None and part in _ACROSS:
+            for side, (codes, other) in enumerate(zip((left, right), _ACROSS[part], strict=True)):
+                rows, place = (
+                    (self.encoded.a, self.left) if side == 0 else (self.encoded.b, self.right)
+                )
+                codes[self.crossed] = rows.codes[other][place[self.crossed]]
         return left, right
 
     def some(self, rows: Any) -> "Pairs":
@@ -80,7 +83,12 @@ class Pairs:
         return some
 
 
-_OTHER: Final = {"given": "last", "head": "last", "last": "given"}
+_ACROSS: Final = {
+    "given": ("joined", "last"),
+    "head": ("joined", "last"),
+    "last": ("last", "joined"),
+}
+"""What is compared, left and right, where names are across."""
 
 
 def _crossed(pairs: Pairs) -> Bools | None:
@@ -88,7 +96,7 @@ def _crossed(pairs: Pairs) -> Bools | None:
 
     One of them must agree exactly across, none straight, and the other must be alike.
     """
-    first, last = pairs.straight("given"), pairs.straight("last")
+    first, last = pairs.straight("joined"), pairs.straight("last")
     one = (first[0] == last[1]) & (first[0] >= 0)
     other = (last[0] == first[1]) & (last[0] >= 0)
     crossed: Bools = (one | other) & (first[0] != first[1]) & (last[0] != last[1])
@@ -255,6 +263,7 @@ class FirstName(Comparison):
         "missing",
         "exact",
         "head",
+        "second",
         "nickname",
         "initial",
         "close",
@@ -265,6 +274,7 @@ class FirstName(Comparison):
     rates: Mapping[str, Rates] = {
         "exact": (0.860, 0.004, 0.004),
         "head": (0.040, 0.002, 0.002),
+        "second": (0.010, 0.003, 0.003),
         "nickname": (0.020, 0.003, 0.003),
         "initial": (0.015, 0.005, 0.005),
         "close": (0.030, 0.001, 0.001),
@@ -293,6 +303,7 @@ class FirstName(Comparison):
         short = np.minimum(words.lengths[one], words.lengths[two]) == 1
         best[short & (words.starts[one] & 0xFF == words.starts[two] & 0xFF)] = self.level("initial")
         best[(nick >= 0) & (nick == words.nicknames[two])] = self.level("nickname")
+        best[self._called_by_second(pairs, rows, one, two)] = self.level("second")
         levels[rows] = best
         levels[equal] = self.level("head")
         rows = np.flatnonzero(equal)
@@ -300,6 +311,14 @@ class FirstName(Comparison):
         levels[rows[left == right]] = EXACT
         levels[absent] = 0
         return levels, (levels == self.level("close")) | (levels == self.level("similar"))
+
+    @staticmethod
+    def _called_by_second(pairs: Pairs, rows: Any, one: Codes, two: Codes) -> Bools:
+        """Whether the first name of one is the second of the other, by which one may be called."""
+        left = pairs.encoded.a.codes["second"][pairs.left[rows]]
+        right = pairs.encoded.b.codes["second"][pairs.right[rows]]
+        called: Bools = (left == two) | (right == one)
+        return called
 
     def settle(self, pairs: Pairs, levels: Levels, rows: Any) -> None:
         words = pairs.encoded.vocabularies["head"]

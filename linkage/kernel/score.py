@@ -98,7 +98,7 @@ class Scorer:
 
     def scored(self, pairs: Pairs, levels: npt.NDArray[np.int8], tables: Any) -> Scored:
         """Pairs whose levels are exact, with their odds; those below the floor are left out."""
-        rarity = rarity_of(self._weights.comparisons, tables, list(levels), pairs.left)
+        rarity = rarity_of(self._weights.comparisons, tables, list(levels), pairs)
         strangers, odds = self._weights.odds(list(levels), rarity)
         result = Scored(
             pairs.left.astype(np.int32), pairs.right.astype(np.int32), odds, strangers,
@@ -229,7 +229,7 @@ class _Sieve:
 
     def __init__(self, encoded: Encoded, weights: Weights, gains: Sequence[Singles]) -> None:
         self._prior = weights.prior
-        self._swaps = {"given", "last"} <= set(encoded.parts)
+        self._swaps = {"joined", "last"} <= set(encoded.parts)
         self._fields = []
         for one, gain in zip(weights.comparisons, gains, strict=True):
             tight, loose = _table(one, gain, missing=False), _table(one, gain, missing=True)
@@ -295,8 +295,8 @@ class _OrderedSieve:
         """Whether a first name stands in the other's last name, or the other way round."""
         a, b = pairs.encoded.a.codes, pairs.encoded.b.codes
         left, right = pairs.left, pairs.right
-        across = a["given"][left] == b["last"][right]
-        across |= a["last"][left] == b["given"][right]
+        across = a["joined"][left] == b["last"][right]
+        across |= a["last"][left] == b["joined"][right]
         return across
 
 

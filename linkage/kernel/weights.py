@@ -20,8 +20,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from linkage.kernel.columns import Encoded
-from linkage.kernel.levels import Comparison, Levels
+from linkage.kernel.columns import NAMES, Encoded
+from linkage.kernel.levels import Comparison, Levels, Pairs
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
@@ -97,12 +97,19 @@ def rarity_of(
     comparisons: Sequence[Comparison],
     tables: Mapping[str, Singles],
     levels: Sequence[Levels],
-    left: Any,
+    pairs: Pairs,
 ) -> Singles:
-    """What the rarity of the values agreed on adds to log u, per pair."""
-    total = np.zeros(len(left), np.float32)
+    """What the rarity of the values agreed on adds to log u, per pair.
+
+    Names that stand across are counted as usual ones: how rare a first name is among last names
+    says nothing.
+    """
+    total = np.zeros(len(pairs), np.float32)
     for one, level in zip(comparisons, levels, strict=True):
         for word, part in one.rarity.items():
-            rows = np.flatnonzero(level == one.level(word))
-            total[rows] += tables[part][left[rows]]
+            agrees = level == one.level(word)
+            if pairs.crossed is not None and part in NAMES:
+                agrees &= ~pairs.crossed
+            rows = np.flatnonzero(agrees)
+            total[rows] += tables[part][pairs.left[rows]]
     return total
