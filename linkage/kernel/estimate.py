@@ -30,8 +30,8 @@ RANDOM: Final = 250_000
 STRENGTH: Final = {"m": (40.0, 0.002), "h": (200.0, 0.002), "u": (50.0, 0.002)}
 """Pairs of each class that the usual rates count for: so many, or such a share of those counted if
 that is more. A level that never occurs keeps the usual proportion between the classes."""
-ROUNDS: Final = 60
-SETTLED: Final = 1e-5
+ROUNDS: Final = 300
+SETTLED: Final = 1e-7
 SHORT: Final = 8
 """Rounds of each start, before the likeliest alone goes on."""
 STARTS: Final = (0.7, 0.2, 0.95)
@@ -317,6 +317,10 @@ def _maximised(
         for kind, target in ((0, m), (1, h)):
             size = len(one.words)
             heard = np.bincount(levels[place][rows], counts[kind][rows], minlength=size)
+            if kind == 0:
+                for word, (other, most) in one.rare.items():
+                    at = one.level(word)
+                    heard[at] = min(heard[at], most * heard[one.level(other)])
             target.append(_shares(one, heard, kind))
     moved = replace(weights, m=tuple(m), h=tuple(h))
     matches = counts[0].sum() / share / _coverage(moved.m, weights.comparisons, rules)

@@ -27,6 +27,8 @@ COMMON: Final = 0.02
 CLOSE: Final = 0.92
 SIMILAR: Final = 0.84
 EXACT: Final = 1
+GENERATION: Final = 15
+"""Years between births from which two of one name are rather parent and child."""
 
 
 class Pairs:
@@ -127,6 +129,8 @@ class Comparison(ABC):
     """Levels at which u is the share of rows with that very value of a part."""
     atoms: tuple[str, ...]
     """Parts whose equality tells which levels are possible."""
+    rare: Mapping[str, tuple[str, float]] = {}
+    """Levels that an error hardly makes: how often at most beside another level, for one unit."""
     cost: int = 4
     """How dear a glance is beside others: the cheap come first."""
 
@@ -399,14 +403,17 @@ class BirthDate(_One):
 
     name = "birth_date"
     cost = 1
-    words = ("missing", "exact", "swapped", "digit", "vague", "near", "different")
+    # who has the name and address of somebody a generation apart is rather their child
+    rare: Mapping[str, tuple[str, float]] = {"generation": ("different", 0.3)}
+    words = ("missing", "exact", "swapped", "digit", "vague", "near", "different", "generation")
     rates: Mapping[str, Rates] = {
         "exact": (0.930, 0.012, 0.00005),
         "swapped": (0.010, 0.0003, 0.00005),
         "digit": (0.022, 0.006, 0.0040),
         "vague": (0.014, 0.004, 0.0030),
         "near": (0.006, 0.015, 0.0100),
-        "different": (0.018, 0.9627, 0.9829),
+        "different": (0.015, 0.4627, 0.3829),
+        "generation": (0.003, 0.5000, 0.6000),
     }
     rarity: Mapping[str, str] = {"exact": "birth_date"}
     atoms = ("birth_date",)
@@ -436,6 +443,7 @@ class BirthDate(_One):
         at = np.flatnonzero(slip)
         slip[at] = one_slip(packed[at], others[at], 8)
         levels = np.full(len(left), self.level("different"), np.int8)
+        levels[np.abs(year - years) >= GENERATION] = self.level("generation")
         levels[full & (agreeing == 2) & (np.abs(year - years) <= 10)] = self.level("near")
         levels[same & (vague | (~full & part))] = self.level("vague")
         levels[slip] = self.level("digit")
