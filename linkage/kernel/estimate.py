@@ -34,6 +34,8 @@ ROUNDS: Final = 300
 SETTLED: Final = 1e-7
 SHORT: Final = 8
 """Rounds of each start, before the likeliest alone goes on."""
+MEMBERS: Final = 3.0
+"""Other members of its household that a record meets at most: more aren't a household any more."""
 STARTS: Final = (0.7, 0.2, 0.95)
 """Shares of the smaller file that are matched, at the start."""
 
@@ -167,7 +169,7 @@ def estimate(
         space=float(space),
     )
     expected = smaller * (0.2 if encoded.one_file else 1.0)
-    climb = _Climb(which, some, rules, most)
+    climb = _Climb(which, some, rules, most, MEMBERS * max(encoded.a.rows, encoded.b.rows))
     classes = (float(encoded.a.rows), 0.0) if households and _has_households(which) else (0.0,)
     ends = [
         climb.on(replace(begun, matches=max(expected * start, 1.0), household=household), SHORT)
@@ -239,12 +241,15 @@ class _Climb:
         some: Sample,
         rules: Sequence[Sequence[str]],
         most: float,
+        members: float,
     ) -> None:
+        """At most `most` pairs are matches, and `members` pairs members of one household."""
         first, self._inverse = _patterns(which, some)
         self._levels = [column[first] for column in some.levels]
         self._learned_from = [_without(one, rules, some.found[first]) for one in which]
         self._some, self._rules, self._most = some, rules, most
         self._patterns = len(first)
+        self._members = members
 
     def on(self, weights: Weights, rounds: int) -> tuple[Weights, float]:
         """Some rounds more, or until nothing moves; the model and its logarithm of likelihood."""
@@ -258,8 +263,9 @@ class _Climb:
                 [np.bincount(self._inverse, one, minlength=self._patterns) for one in posterior]
             ).astype(np.float64)
             weights = _maximised(
-                weights, counts, self._levels, self._learned_from, self._some.share, self._rules
-            )
+                weights, counts, self._levels, self._learned_from, self._some.share, self._rules,
+                self._members,
+            )  # fmt: skip
             weights = replace(weights, matches=min(weights.matches, self._most))
         return weights, likelihood
 
@@ -309,6 +315,7 @@ def _maximised(
     learned_from: list[Any],
     share: float,
     rules: Sequence[Sequence[str]],
+    most: float,
 ) -> Weights:
     m: list[Floats] = []
     h: list[Floats] = []
@@ -328,7 +335,7 @@ def _maximised(
     return replace(
         moved,
         matches=float(np.clip(matches, 0.5, weights.space / 2)),
-        household=float(household) if weights.household else 0.0,
+        household=min(float(household), most) if weights.household else 0.0,
     )
 
 
