@@ -16,6 +16,7 @@ from api.commands import (
     app,
     holders,
     judges,
+    linking,
     people,
     records,
     releases,
@@ -25,7 +26,7 @@ from api.commands import (
 )
 from api.show import BAD_INPUT, DONE, REFUSED, Screen
 
-COMMANDS = (service, people, holders, researchers, judges, releases, records)
+COMMANDS = (service, people, holders, researchers, judges, releases, records, linking)
 """Imported for what they add to `app`."""
 
 

@@ -1,0 +1,272 @@
+"""Linking files on this machine: no service, no keys, nothing leaves it."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from api.commands import BadInput, app, document_in, the_screen
+
+if TYPE_CHECKING:
+    from linkage.matching import Matched
+    from linkage.plans import FilePlan
+    from linkage.truth import Truth
+
+FileA = Annotated[Path, typer.Argument(help="A CSV or Parquet file.")]
+FileB = Annotated[Path, typer.Argument(help="Another one.")]
+Plan = Annotated[Path, typer.Option(help="Which columns mean what (YAML).")]
+Out = Annotated[Path, typer.Option(help="File for the links (.parquet or .csv).")]
+Seed = Annotated[int, typer.Option(help="Where chance begins: the same seed, the same links.")]
+Workers = Annotated[
+    int | None, typer.Option(help="Threads; as many as there are cores unless given.", min=1)
+]
+
+
+@app.command()
+def link(
+    a: FileA,
+    b: FileB,
+    plan: Plan,
+    out: Out,
+    truth_a: Annotated[
+        Path | None, typer.Option(help="Who each row of A is: its id, and the person's.")
+    ] = None,
+    truth_b: Annotated[Path | None, typer.Option(help="The same for B.")] = None,
+    seed: Seed = 0,
+    workers: Workers = None,
+) -> None:
+    """Find who is who in two files."""
+    if (truth_a is None) != (truth_b is None):
+        raise BadInput("The truth is needed for both files: give --truth-a and --truth-b.")
+    truths = [path for path in (truth_a, truth_b) if path is not None]
+    _run(_Job([a, b], plan, out, truths, seed, workers))
+
+
+@app.command()
+def dedupe(
+    a: FileA,
+    plan: Plan,
+    out: Out,
+    truth: Annotated[
+        Path | None,
+        typer.Option("--truth", "--truth-a", help="Who each row is: its id, and the person's."),
+    ] = None,
+    seed: Seed = 0,
+    workers: Workers = None,
+) -> None:
+    """Find the rows of one file that are about the same."""
+    _run(_Job([a], plan, out, [truth] if truth else [], seed, workers))
+
+
+@dataclass
+class _Job:
+    """One linkage of files, from their names to what is told about it."""
+
+    files: list[Path]
+    plan_file: Path
+    out: Path
+    truths: list[Path]
+    seed: int
+    workers: int | None
+    seconds: dict[str, float] = field(default_factory=dict)
+    began: float = field(default_factory=perf_counter)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what is done inside."""
+        start = perf_counter()
+        yield
+        self.seconds[name] = perf_counter() - start
+
+
+def _run(job: _Job) -> None:
+    """Read, link, write, tell."""
+    with job.stage("start"):
+        from linkage import files
+        from linkage.matching import match
+        from linkage.plans import FilePlan
+
+        document = document_in(job.plan_file)
+        plan = FilePlan.from_mapping(document, dedupe=len(job.files) == 1)
+        files.writable(job.out)
+    with the_screen().progress() as tell:
+        tell("read", 0, 0)
+        with job.stage("read"):
+            tables = [files.read(path, *_columns(plan, side)) for side, path in _sides(job)]
+            ids = [
+                files.ids(table, _id(plan, side), path)
+                for (side, path), table in zip(_sides(job), tables, strict=True)
+            ]
+            truth = _truth(job, ids)
+        matched = match(
+            tables[0],
+            tables[1] if len(tables) > 1 else None,
+            plan,
+            seed=job.seed,
+            workers=job.workers or len(os.sched_getaffinity(0)),
+            progress=lambda stage, share: tell(stage, round(1000 * share), 1000),
+        )
+        job.seconds.update(matched.seconds)
+        tell("write", 0, 0)
+        with job.stage("write"):
+            files.write(job.out, _links(matched, ids), _about(job, document, ids))
+    _tell(job, plan, matched, truth)
+
+
+def _sides(job: _Job) -> list[tuple[str, Path]]:
+    return list(zip("ab", job.files, strict=False))
+
+
+def _id(plan: "FilePlan", side: str) -> str:
+    return plan.id_a if side == "a" or plan.id_b is None else plan.id_b
+
+
+def _columns(plan: "FilePlan", side: str) -> tuple[list[str], list[str]]:
+    """The columns that a plan names on a side, and those of which most values are distinct."""
+    from linkage.files import MOSTLY_DISTINCT
+
+    named = {
+        one.a if side == "a" or one.b is None else one.b: one.type for one in reversed(plan.fields)
+    }
+    distinct = [name for name, kind in named.items() if kind in MOSTLY_DISTINCT]
+    own = _id(plan, side)
+    return [own, *named], [own, *distinct]
+
+
+def _truth(job: _Job, ids: list[Any]) -> "Truth | None":
+    if not job.truths:
+        return None
+    from linkage import files
+    from linkage.truth import Truth
+
+    known = [files.units(path, rows) for path, rows in zip(job.truths, ids, strict=True)]
+    return Truth.of(known[0], known[1] if len(known) > 1 else None)
+
+
+def _links(matched: "Matched", ids: list[Any]) -> Any:
+    """The table that is written: a row per link and per pair for review."""
+    import numpy as np
+    import pyarrow as pa
+
+    from linkage.matching import RULES
+
+    proven = matched.rule == 0
+    columns = {
+        "left_id": ids[0].take(pa.array(matched.left)),
+        "right_id": ids[-1].take(pa.array(matched.right)),
+        "weight": pa.array(matched.weight, from_pandas=True),
+        "probability": pa.array(np.where(proven, 1.0, matched.probability), from_pandas=True),
+        "rule": pa.DictionaryArray.from_arrays(pa.array(matched.rule), pa.array(RULES)),
+    }
+    if matched.group is not None:
+        review = matched.rule == 2
+        columns["group"] = pa.array(_numbered(matched.group)[matched.left], mask=review)
+    return pa.table(columns)
+
+
+def _numbered(group: Any) -> Any:
+    """Groups by the order of their first rows, from 1."""
+    import numpy as np
+
+    _, first, inverse = np.unique(group, return_index=True, return_inverse=True)
+    number = np.empty(len(first), np.int64)
+    number[np.argsort(first)] = np.arange(1, len(first) + 1)
+    return number[inverse]
+
+
+def _about(job: _Job, document: Mapping[str, Any], ids: list[Any]) -> dict[str, Any]:
+    """What the file of links says about how it came about; no value of any row."""
+    return {
+        "files": [
+            {"path": os.path.relpath(path, job.out.parent), "rows": len(rows)}
+            for path, rows in zip(job.files, ids, strict=True)
+        ],
+        "plan": document,
+        "seed": job.seed,
+    }
+
+
+def _tell(job: _Job, plan: "FilePlan", matched: "Matched", truth: "Truth | None") -> None:
+    """What was done, in JSON or for people."""
+    import numpy as np
+
+    from linkage.matching import RULES
+
+    counts = np.bincount(matched.rule, minlength=len(RULES)).tolist()
+    told: dict[str, Any] = {
+        "out": str(job.out),
+        "rows": {"a": matched.encoded.a.rows}
+        | ({} if matched.encoded.one_file else {"b": matched.encoded.b.rows}),
+        "links": counts[0] + counts[1],
+        "review": counts[2],
+        "rules": dict(zip(RULES, counts, strict=True)),
+        "thresholds": {"link": plan.link, "review": plan.review},
+        "candidates": {
+            "all": sum(matched.candidates.values()),
+            "by_rule": dict(matched.candidates),
+        },
+        "stages": job.seconds,
+        "peak_memory_mib": _peak(),
+        "seed": job.seed,
+    }
+    if matched.group is not None:
+        told["groups"] = int((np.bincount(matched.group) > 1).sum())
+    if truth is not None:
+        told["quality"] = _quality(matched, truth)
+    told["seconds"] = perf_counter() - job.began
+    if the_screen().as_json:
+        the_screen().answer(told)
+        return
+    the_screen().fields(_short(told))
+
+
+def _quality(matched: "Matched", truth: "Truth") -> dict[str, Any]:
+    from linkage.truth import calibration
+
+    right = truth.right(matched.left, matched.right)
+    weighed = matched.pairs
+    return (
+        truth.figures(right, matched.rule, matched.probability)
+        | ({} if matched.group is None else {"groups": truth.of_groups(matched.group)})
+        | {
+            "calibration": calibration(matched.chances, truth.right(weighed.left, weighed.right)),
+        }
+    )
+
+
+def _short(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for people: a few lines, rounded."""
+    shown = {
+        "links": f"{told['links']:,} in {told['out']}",
+        "for review": f"{told['review']:,}, from probability {told['thresholds']['review']} on",
+        "candidates": f"{told['candidates']['all']:,}",
+        "took": f"{told['seconds']:.1f} s, {told['peak_memory_mib']:,} MiB",
+    }
+    if "groups" in told:
+        shown["groups"] = f"{told['groups']:,} of two rows or more"
+    if "quality" in told:
+        for name in ("at_threshold", "best"):
+            rates = told["quality"][name]
+            shown[name] = ", ".join(
+                f"{what} {_share(rates[what])}" for what in ("precision", "recall", "f1")
+            )
+    return shown
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _peak() -> int | None:
+    """The most memory that this process ever had, in MiB; None where the system doesn't say."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return None
+    line = next((line for line in status.splitlines() if line.startswith("VmHWM")), "")
+    return int(line.split()[1]) // 1024 if line else None
