@@ -1,12 +1,13 @@
 """Names of companies: the name itself apart from its legal form."""
 
 import re
+from string import ascii_uppercase, digits
 from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from linkage.folding import each, fold, folded, only, patched, split
+from linkage.folding import each, fold, folded, kept, only, patched, split
 
 # One word per form, whatever the language; a form that another took over by law counts as that one
 # (Code of Companies and Associations, 23 March 2019: bvba became bv, cvba became cv).
@@ -65,7 +66,7 @@ def companies(values: Any) -> tuple[Any, Any]:
     text = folded(values)
     plain = pc.match_substring_regex(text, "^[A-Z0-9 (),/-]*$")
     plain = pc.and_(plain, pc.invert(pc.match_substring_regex(text, r"\b(?:EN|ET|AND|UND)\b")))
-    name = pc.ascii_trim(pc.replace_substring_regex(text, "[^A-Z0-9]+", " "), " ")
+    name = kept(text, ascii_uppercase + digits, spaced=True)
     name = only(pc.not_equal(name, ""), name)
     several = pc.match_substring_regex(name, rf"^(?:{_ANY}) | (?:{_ANY}) (?:{_ANY})$")
     odd = pc.or_(pc.invert(plain), pc.fill_null(several, False))

@@ -1,13 +1,19 @@
 """Telephone numbers and e-mail addresses in one form."""
 
+from string import digits
 from typing import Any, Final
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.compute as pc
 
-from linkage.folding import only, patched
+from linkage.folding import integers, kept, only, patched
 
 _EXTENSION: Final = r"(?i)[ ,;/]*(?:\b(?:ext|extension|poste|toestel|tst|intern|app)\b|\bx|#).*$"
 _SHORTEST, _LONGEST = 6, 15
+_ONES: Final = np.array([int("1" * max(size, 1)) for size in range(_LONGEST + 1)])
+"""One, eleven, a hundred and eleven …: they divide what is one digit over and over."""
 
 
 def phones(values: Any) -> Any:
@@ -17,52 +23,40 @@ def phones(values: Any) -> Any:
     and isn't Belgian by its length stays as its digits. Null for fewer than six digits, more than
     fifteen (ITU-T E.164), or one digit over and over.
     """
-    bare = patched(values, pc.invert(pc.ascii_is_decimal(values)), _bare)
-    plus, zeros = pc.starts_with(bare, "+"), pc.starts_with(bare, "00")
-    abroad = pc.or_(plus, zeros)
-    number = pc.if_else(plus, _from(bare, 1), pc.if_else(zeros, _from(bare, 2), bare))
-    rest = pc.if_else(pc.starts_with(number, "32"), _from(number, 2), number)
-    home = pc.if_else(abroad, pc.starts_with(number, "32"), True)
-    # Somebody may write 32 without a plus; the number that follows tells it from a trunk's 32.
-    bare_country = pc.and_(pc.invert(abroad), pc.greater_equal(pc.binary_length(number), 10))
-    national = pc.if_else(pc.or_(abroad, bare_country), rest, number)
-    national = pc.if_else(pc.starts_with(national, "0"), _from(national, 1), national)
-    long = pc.binary_length(national)
-    belgian = pc.and_(home, pc.and_(pc.greater_equal(long, 8), pc.less_equal(long, 9)))
-    belgian = pc.and_(belgian, pc.invert(pc.starts_with(national, "0")))
-    written = pc.if_else(
-        belgian,
-        pc.binary_join_element_wise("+32", national, ""),
-        pc.if_else(abroad, pc.binary_join_element_wise("+", number, ""), number),
-    )
-    long = pc.binary_length(number)
-    fits = pc.and_(pc.greater_equal(long, _SHORTEST), pc.less_equal(long, _LONGEST))
-    return only(pc.and_(fits, pc.invert(_monotonous(national))), written)
+    bare = patched(values, pc.match_substring_regex(values, "[A-Za-z#]"), _without_extension)
+    figures = kept(bare, digits)
+    length = np.asarray(pc.fill_null(pc.binary_length(figures), 0)).astype(np.int64)
+    fits = (length >= _SHORTEST) & (length <= _LONGEST + 2)
+    number = integers(only(pa.array(fits), figures))
+    plus = _mask(pc.starts_with(pc.ascii_ltrim(bare, " ("), "+"))
+    zeros = _mask(pc.starts_with(figures, "00")) & ~plus
+    length = length - 2 * zeros
+    fits &= (length >= _SHORTEST) & (length <= _LONGEST)
+    rest = 10 ** np.clip(length - 2, 0, _LONGEST)
+    # Some write 32 without a plus; a Belgian number by itself has nine digits at most.
+    country = (plus | zeros | (length >= 10)) & (number // rest == 32)
+    national = np.where(country, number % rest, number)
+    size = np.searchsorted(10 ** np.arange(_LONGEST + 1), national, side="right")
+    trunk_zeros = np.where(country, length - 2, length) - size
+    belgian = (country | ~(plus | zeros)) & (size >= 8) & (size <= 9) & (trunk_zeros <= 1)
+    worldwide = np.where(belgian, 32 * 10 ** np.clip(size, 0, 9) + national, number)
+    fits &= national % _ONES[size] > 0
+    with_country = pc.binary_join_element_wise("+", pa.array(worldwide).cast(pa.string()), "")
+    return only(pa.array(fits), pc.if_else(pa.array(belgian | plus | zeros), with_country, figures))
 
 
-def _bare(values: Any) -> Any:
-    """Digits, and the plus in front."""
-    values = patched(
-        values,
-        pc.match_substring_regex(values, "[A-Za-z#]"),
-        lambda some: pc.replace_substring_regex(some, _EXTENSION, ""),
-    )
-    plus = pc.starts_with(pc.ascii_ltrim(values, " ("), "+")
-    digits = pc.replace_substring_regex(values, "[^0-9]+", "")
-    return pc.if_else(plus, pc.binary_join_element_wise("+", digits, ""), digits)
+def _without_extension(values: Any) -> Any:
+    return pc.replace_substring_regex(values, _EXTENSION, "")
 
 
-def _from(values: Any, start: int) -> Any:
-    return pc.utf8_slice_codeunits(values, start, None)
-
-
-def _monotonous(digits: Any) -> Any:
-    return pc.match_substring_regex(digits, "^(?:" + "|".join(f"{d}+" for d in range(10)) + ")$")
+def _mask(values: Any) -> npt.NDArray[np.bool_]:
+    return np.asarray(pc.fill_null(values, False))
 
 
 def emails(values: Any) -> Any:
     """Lower case, without `mailto:`; null for what isn't one thing, @, and another thing."""
-    lower = pc.utf8_trim_whitespace(pc.utf8_lower(values))
+    lower = pc.utf8_trim_whitespace(pc.ascii_lower(values))
+    lower = patched(lower, pc.invert(pc.string_is_ascii(lower)), pc.utf8_lower)
     lower = patched(
         lower,
         pc.starts_with(lower, "mailto:"),

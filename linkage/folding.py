@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as kinds
@@ -55,6 +56,40 @@ def _without_accents(upper: Any) -> Any:
         lambda odd: each(fold, odd),
         upper,
     )
+
+
+def kept(values: Any, characters: str, *, spaced: bool = False) -> Any:
+    """Texts with nothing but these ASCII characters; `spaced`: runs of others become one space.
+
+    The same as replacing by a regular expression, byte by byte over the whole array at once.
+    """
+    offsets, data = _bytes(values)
+    wanted = np.zeros(256, np.bool_)
+    wanted[np.frombuffer(characters.encode("ascii"), np.uint8)] = True
+    keep = wanted[data]
+    if spaced:
+        # A space stands for the first of a run, unless the text starts with it.
+        before = np.ones(len(data) + 1, np.bool_)
+        before[1:] = keep
+        before[offsets] = False
+        gap = ~keep & before[:-1]
+        data, keep = np.where(gap, np.uint8(ord(" ")), data), keep | gap
+    ends = np.zeros(len(data) + 1, np.int32)
+    np.cumsum(keep, out=ends[1:])
+    left = pa.StringArray.from_buffers(
+        len(values), pa.py_buffer(ends[offsets]), pa.py_buffer(data[keep])
+    )
+    left = pc.ascii_rtrim(left, " ") if spaced else left
+    return only(pc.is_valid(values), left) if values.null_count else left
+
+
+def _bytes(values: Any) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
+    """Where each text of an array starts and ends, and the bytes of all."""
+    _, ends, data = values.buffers()
+    if not len(values) or data is None:
+        return np.zeros(len(values) + 1, np.int32), np.zeros(0, np.uint8)
+    offsets = np.frombuffer(ends, np.int32)[values.offset : values.offset + len(values) + 1]
+    return offsets - offsets[0], np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
 
 
 def patched(

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import pyarrow.compute as pc
 
-from linkage.folding import folded, split
+from linkage.folding import folded, only, split
 
 PARTICLES: Final = frozenset(
     {
@@ -68,11 +68,12 @@ def names(values: Any) -> dict[str, Any]:
     particles in front of it is. A single word is a last name.
     """
     first, last = split(values, _LAST_WORD, "first", "last")
-    for pattern in (_SHOUTED_LAST, _SHOUTED_FIRST, _COMMA):
+    for pattern in (_SHOUTED_LAST, _SHOUTED_FIRST):
         better, its_last = split(values, pattern, "first", "last")
-        first = pc.if_else(pc.is_valid(its_last), better, first)
-        last = pc.coalesce(its_last, last)
-    return {"first_name": first, "last_name": last}
+        first, last = pc.coalesce(better, first), pc.coalesce(its_last, last)
+    parted = only(pc.match_substring(values, ","), values)
+    better, its_last = split(parted, _COMMA, "first", "last")
+    return {"first_name": pc.coalesce(better, first), "last_name": pc.coalesce(its_last, last)}
 
 
 def addresses(values: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ enterprise numbers in the Royal Decree of 24 June 2003 (97 minus the first eight
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from string import ascii_uppercase, digits, printable
 from typing import Any, Final
 
 import numpy as np
@@ -29,7 +30,7 @@ import pyarrow.compute as pc
 from linkage.companies import companies
 from linkage.contacts import emails, phones
 from linkage.dates import DEFAULT_DATES, FIRST_BIRTH_YEAR, LAST_BIRTH_YEAR, birth_dates, birth_years
-from linkage.folding import each, encoded, fold, folded, only, patched, recoded, texts, whole
+from linkage.folding import each, encoded, fold, folded, kept, only, patched, recoded, texts, whole
 from linkage.lines import PARTICLES, addresses, names
 
 Ints = npt.NDArray[np.int64]
@@ -282,33 +283,44 @@ def _known(standard: Any) -> Any:
 
 
 def _fast_name(text: Any) -> tuple[Any, Any]:
-    if pc.all(pc.ascii_is_alpha(text)).as_py():
-        return _known(text), pc.is_valid(text)
-    joined = pc.replace_substring_regex(text, "['`]", "")
-    sure = pc.and_(
-        pc.string_is_ascii(text), pc.invert(pc.match_substring_regex(joined, _PARTICLE_BEHIND))
-    )
-    return _known(pc.replace_substring_regex(joined, "[^A-Z]+", "")), sure
+    glued = kept(text, ascii_uppercase)
+    joined = kept(text, _NO_APOSTROPHE)
+    sure = pc.invert(pc.match_substring_regex(joined, _PARTICLE_BEHIND))
+    return _known(glued), pc.and_(sure, pc.string_is_ascii(text))
 
 
-def _fast_words(characters: str, apostrophe: str) -> Callable[[Any], tuple[Any, Any]]:
-    def fast(text: Any) -> tuple[Any, Any]:
-        joined = pc.replace_substring_regex(text, "['`]", apostrophe)
-        spaced = pc.replace_substring_regex(joined, f"[^{characters}]+", " ")
-        words = pc.ascii_trim(spaced, " ")
-        glued = pc.replace_substring(words, " ", "")
-        return only(pc.is_valid(_known(glued)), words), pc.string_is_ascii(text)
+def _fast_given_names(text: Any) -> tuple[Any, Any]:
+    words = kept(kept(text, _NO_APOSTROPHE), ascii_uppercase, spaced=True)
+    return only(pc.is_valid(_known(kept(words, ascii_uppercase))), words), pc.string_is_ascii(text)
 
-    return fast
+
+def _fast_words(text: Any) -> tuple[Any, Any]:
+    words = kept(text, _LETTERS_AND_DIGITS, spaced=True)
+    glued = _known(kept(words, _LETTERS_AND_DIGITS))
+    return only(pc.is_valid(glued), words), pc.string_is_ascii(text)
 
 
 def _fast_street(text: Any) -> tuple[Any, Any]:
-    spaced = pc.replace_substring_regex(text, "['`]", " ")
-    sure = pc.and_(
-        pc.string_is_ascii(text), pc.invert(pc.match_substring_regex(spaced, _ABBREVIATED))
-    )
-    glued = _known(pc.replace_substring_regex(spaced, "[^A-Z0-9]+", ""))
+    abbreviated = pc.match_substring_regex(text, _ABBREVIATED)
+    glued = _known(kept(text, _LETTERS_AND_DIGITS))
+    sure = pc.and_(pc.string_is_ascii(text), pc.invert(abbreviated))
     return only(pc.match_substring_regex(glued, "[A-Z]"), glued), sure
+
+
+def _fast_municipality(text: Any) -> tuple[Any, Any]:
+    by_code = pc.match_substring_regex(text, "^[1-9][0-9]{4}$")
+    named, sure = _fast_street(text)
+    return pc.if_else(by_code, text, named), pc.or_(by_code, pc.and_(sure, pc.is_valid(named)))
+
+
+def _codes(values: Any) -> Any:
+    """`code` of every text."""
+    quick = pc.ascii_upper(pc.ascii_trim(values, " "))
+    sure = pc.and_(
+        pc.match_substring_regex(quick, "^[ -~]*[A-Z0-9][ -~]*$"),
+        pc.invert(pc.is_in(quick, _NOBODY)),
+    )
+    return patched(quick, pc.invert(sure), lambda odd: each(code, odd), values)
 
 
 def _fast_house_number(text: Any) -> tuple[Any, Any]:
@@ -355,6 +367,8 @@ def code(text: str) -> str | None:
     return None if nothing or not any(c.isalnum() for c in upper) else upper
 
 
+_LETTERS_AND_DIGITS: Final = ascii_uppercase + digits
+_NO_APOSTROPHE: Final = "".join(c for c in printable if c not in "'`")
 _NOBODY: Final = pa.array(["", *sorted(UNKNOWN_NAMES)])
 _PARTICLE_BEHIND: Final = "[^A-Z](?:" + "|".join(sorted(PARTICLES)) + ")[^A-Z]*$"
 _ABBREVIATED: Final = (
@@ -441,7 +455,7 @@ def _companies(values: Any) -> dict[str, Any]:
 _STANDARD: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
     "national_number": _one("national_number", _padded_national_numbers),
     "enterprise_number": _one("enterprise_number", enterprise_numbers),
-    "first_name": _one("first_name", _quickly(_fast_words("A-Z", ""), given_names)),
+    "first_name": _one("first_name", _quickly(_fast_given_names, given_names)),
     "last_name": _one("last_name", _names),
     "birth_date": _one("birth_date", birth_dates),
     "birth_year": _one("birth_year", birth_years),
@@ -449,12 +463,12 @@ _STANDARD: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
     "street": _one("street", _streets),
     "house_number": _houses,
     "postcode": _one("postcode", _quickly(_fast_postcode, any_postcode)),
-    "municipality": _one("municipality", _by_rule(municipality)),
+    "municipality": _one("municipality", _quickly(_fast_municipality, municipality)),
     "phone": _one("phone", phones),
     "email": _one("email", emails),
     "company_name": _companies,
-    "code": _one("code", _by_rule(code)),
-    "text": _one("text", _quickly(_fast_words("A-Z0-9", " "), words)),
+    "code": _one("code", _codes),
+    "text": _one("text", _quickly(_fast_words, words)),
 }
 _PARTS: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
     "full_name": names,

@@ -25,6 +25,8 @@ RULES: dict[str, Callable[[str], str | None]] = {
     "street": standardise.street,
     "postcode": standardise.any_postcode,
     "text": standardise.words,
+    "code": standardise.code,
+    "municipality": standardise.municipality,
 }
 
 
