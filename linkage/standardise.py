@@ -16,10 +16,14 @@ numbers in the Royal Decree of 8 February 1991 (month raised by 20, or by 40 whe
 enterprise numbers in the Royal Decree of 24 June 2003 (97 minus the first eight digits modulo 97).
 """
 
+import csv
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from string import ascii_uppercase, digits, printable
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -511,3 +515,19 @@ def _parted(parts: dict[str, Any], codes: Any | None) -> dict[str, Any]:
         for name_, standard in _STANDARD[type_](once.dictionary).items():
             columns[name_] = recoded(rows, standard)
     return columns
+
+
+@cache
+def nicknames() -> Mapping[str, int]:
+    """First names as `given_names` writes them → the number of the group whose names one person
+    goes by: full forms, short forms, spellings and what other languages make of them.
+
+    Every name is in one group, and a group is so tight that two children of one family hardly ever
+    fall into it; what two names merely have in common (Jan and Jean, Willem and Guy) is no reason.
+    """
+    groups: dict[str, int] = {}
+    with Path(__file__).with_name("nicknames.csv").open(encoding="utf-8", newline="") as lines:
+        for number, row in enumerate(csv.DictReader(lines)):
+            for written in (row["name"], *row["variants"].split()):
+                groups[given_names(written) or ""] = number
+    return MappingProxyType(groups)

@@ -119,6 +119,7 @@ def test_packages_hold_their_data_files() -> None:
         "policies/classifications/municipalities.csv",
         "policies/classifications/activities.csv",
         "linkage/parameters.yaml",
+        "linkage/nicknames.csv",
         "api/migrations/script.py.mako",
         "api/demo/datasets/child-benefit.yaml",
     ):

@@ -1,7 +1,9 @@
 """Columns of any file as their types: examples, and the fast way against the rule for one value."""
 
+import csv
 import datetime
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 from linkage import companies, folding, standardise
 from linkage.datasets import LinkageError
 from linkage.plans import TYPES
-from linkage.standardise import MISSING, standard_columns
+from linkage.standardise import MISSING, nicknames, standard_columns
 from tests.linkage.people import national_number
 
 LIKE_NAMES = st.text("abcéèÉïVANdeSTRBUS.-&' ’,(/0123459", max_size=20)
@@ -225,3 +227,36 @@ def test_columns_that_hold_no_single_values_are_refused() -> None:
     for column in (pa.array([[1]]), pa.array([b"x"]), pa.array([{"a": 1}])):
         with pytest.raises(LinkageError, match="holds no texts"):
             standard_columns("text", column)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "Jan Johan Johannes Joannes",
+        "Elisabeth Els Liesbeth Betty",
+        "Wilhelmus Willem Guillaume Wim",
+        "Petrus Pieter Piet Peter",
+        "Catharina Katrien Catherine Kathy",
+        "Mohamed Muhammad Mohammed",
+        "Jean-Pierre Jeanpierre",
+        "Léon Leo",
+    ],
+)
+def test_names_one_person_goes_by(names: str) -> None:
+    groups = {nicknames()[standardise.given_names(name) or ""] for name in names.split()}
+    assert len(groups) == 1
+
+
+def test_names_of_two_brothers_or_sisters_are_no_nicknames() -> None:
+    for names in ("Jan Jean Jens", "Willem Guy", "Pieter Pierre", "Luc Lucas Luca", "Sofie Fien"):
+        groups = [nicknames().get(name.upper(), name) for name in names.split()]
+        assert len(set(groups)) == len(groups)
+
+
+def test_every_nickname_is_in_one_group_and_none_is_alone() -> None:
+    path = Path(standardise.__file__).with_name("nicknames.csv")
+    rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))[1:]
+    names = [standardise.given_names(n) for head, rest in rows for n in (head, *rest.split())]
+    assert len(names) == len(set(names)) == len(nicknames())
+    assert len(rows) == len(set(nicknames().values())) >= 250
+    assert all(rest for _, rest in rows)
