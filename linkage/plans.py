@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from linkage.datasets import LinkageError, date_pattern
+from linkage.suggestions import suggest
+
+__all__ = ["ASSIGNMENTS", "PARTS", "TYPES", "UNITS", "Field", "FilePlan", "PlanError", "suggest"]
 
 TYPES: Final = (
     "national_number",

@@ -2,10 +2,14 @@
 
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import yaml
 
-from linkage.plans import ASSIGNMENTS, Field, FilePlan, PlanError
+from linkage.datasets import LinkageError
+from linkage.plans import ASSIGNMENTS, Field, FilePlan, PlanError, suggest
+from tests.linkage.people import FIRST, LAST, STREETS, national_number
 
 ISSUE = """
 unit: person
@@ -124,3 +128,131 @@ def test_a_plan_for_two_files_is_not_one_for_one() -> None:
         _plan(dedupe=True, id="x", fields=_fields(("sex", "g")), blocking=...)
     with pytest.raises(PlanError, match="not a mapping"):
         FilePlan.from_mapping([])
+
+
+def _register(rows: int = 400) -> dict[str, list[Any]]:
+    """People as texts, a fifth of them with gaps."""
+    rng = np.random.default_rng(7)
+    of: dict[str, list[Any]] = {name: [] for name in ("number", "first", "last", "born", "sex")}
+    of |= {name: [] for name in ("street", "house", "place", "town", "phone", "job")}
+    for _ in range(rows):
+        year, month, day = (int(rng.integers(*span)) for span in ((1930, 2009), (1, 13), (1, 29)))
+        sex = "MV"[rng.integers(2)]
+        of["number"].append(national_number(year, month, day, int(rng.integers(1, 998))))
+        of["first"].append(str(rng.choice(FIRST["M" if sex == "M" else "F"])))
+        of["last"].append(str(rng.choice(LAST)))
+        of["born"].append(f"{day:02d}/{month:02d}/{year}" if rng.random() < 0.8 else None)
+        of["sex"].append(sex)
+        of["street"].append(str(rng.choice(STREETS)))
+        of["house"].append(str(rng.integers(1, 200)) + str(rng.choice(["", "", "A", " bus 2"])))
+        of["place"].append(str(rng.integers(1000, 9999)))
+        of["town"].append(str(rng.choice(["Gent", "Brussel", "Luik", "Namen", "Aalst"])))
+        of["phone"].append(f"04{rng.integers(70, 99)}/{rng.integers(100_000, 999_999)}")
+        of["job"].append(str(rng.choice(["bakker", "leraar", "kok", "arts", "boer"])))
+    return of
+
+
+def _table(columns: str, of: dict[str, list[Any]], **others: list[Any]) -> pa.Table:
+    """A table with these columns: `name=what` of the register, or of the others."""
+    source = of | others
+    pairs = [column.split("=") for column in columns.split()]
+    return pa.table({name.replace("_", " "): source[what] for name, what in pairs})
+
+
+DUTCH = """rijksregisternr=number Voornaam=first naam=last geboortedatum=born geslacht=sex straat=street
+    huisnr=house postcode=place gemeente=town gsm=phone beroep=job"""
+FRENCH = """NISS=number Prénom=first nom=last date_de_naissance=born sexe=sex rue=street n°=house
+    code_postal=place commune=town téléphone=phone métier=job"""
+
+
+def test_a_plan_is_suggested_across_languages() -> None:
+    of = _register()
+    a = _table(f"id=id {DUTCH}", of, id=[f"a{n}" for n in range(400)])
+    b = _table(f"clé=id {FRENCH}", of, id=list(range(400)))
+    plan = suggest(a, b)
+    assert plan["id"] == {"a": "id", "b": "clé"}
+    meant = {field["type"]: (field["a"], field["b"]) for field in plan["fields"]}
+    assert meant == {
+        "national_number": ("rijksregisternr", "NISS"),
+        "first_name": ("Voornaam", "Prénom"),
+        "last_name": ("naam", "nom"),
+        "birth_date": ("geboortedatum", "date de naissance"),
+        "sex": ("geslacht", "sexe"),
+        "street": ("straat", "rue"),
+        "house_number": ("huisnr", "n°"),
+        "postcode": ("postcode", "code postal"),
+        "municipality": ("gemeente", "commune"),
+        "phone": ("gsm", "téléphone"),
+    }
+    assert [f["format"] for f in plan["fields"] if "format" in f] == ["%d/%m/%Y"]
+    read = FilePlan.from_mapping(yaml.safe_load(yaml.safe_dump(plan)))
+    assert (read.unit, read.blocking, len(read.fields)) == ("person", None, 10)
+
+
+def test_a_plan_is_suggested_from_contents_where_names_say_nothing() -> None:
+    of = _register()
+    a = _table(f"id=id {DUTCH} shoe=shoe", of, id=list(range(400)), shoe=[40] * 400)
+    b = _table(
+        "c1=id c2=number c3=first c4=last c5=born c6=street",
+        {name: values[::-1] for name, values in of.items()},
+        id=list(range(400)),
+    )
+    plan = suggest(a, b)
+    assert plan["id"] == {"a": "id", "b": "c1"}
+    assert {field["type"]: field["b"] for field in plan["fields"]} == {
+        "national_number": "c2",
+        "first_name": "c3",
+        "last_name": "c4",
+        "birth_date": "c5",
+        "street": "c6",
+    }
+
+
+def test_what_is_unknown_and_shared_is_code_or_text() -> None:
+    rng = np.random.default_rng(3)
+    card = [f"{n:07d}" for n in rng.integers(0, 10**6, 300)]
+    hobby = [f"{w} {n}" for w, n in zip(rng.choice(["chess", "golf"], 300), card, strict=True)]
+    a = pa.table({"rec": range(300), "card": card, "hobby": hobby, "kind": ["x"] * 300})
+    b = pa.table({"rec": range(300), "pass": card, "pastime": hobby, "kind": ["x"] * 300})
+    assert suggest(a, b)["fields"] == [
+        {"type": "code", "a": "card", "b": "pass"},
+        {"type": "text", "a": "hobby", "b": "pastime"},
+    ]
+
+
+def test_a_name_column_is_what_its_neighbours_leave_it_to_be() -> None:
+    of = _register()
+    full = [f"{first} {last}" for first, last in zip(of["first"], of["last"], strict=True)]
+    firm = [f"{last} {n} NV" for n, last in enumerate(of["last"])]
+    for naam, beside, meant in (
+        (of["last"], {"voornaam": of["first"]}, "last_name"),
+        (full, {}, "full_name"),
+        (firm, {"kbo": ["0403019261"] * 400}, "company_name"),
+    ):
+        table = pa.table({"id": range(400), "naam": naam, **beside})
+        plan = suggest(table, table)
+        assert {"type": meant, "a": "naam", "b": "naam"} in plan["fields"]
+        assert plan["unit"] == ("enterprise" if meant == "company_name" else "person")
+
+
+def test_a_plan_for_one_file() -> None:
+    of = _register()
+    name = [f"{first} {last}" for first, last in zip(of["first"], of["last"], strict=True)]
+    a = _table(f"id=id {DUTCH} full_name=name moeder_naam=last", of, id=range(400), name=name)
+    plan = suggest(a, None)
+    assert FilePlan.from_mapping(plan, dedupe=True).id_a == "id"
+    types = [field["type"] for field in plan["fields"]]
+    assert "full_name" not in types, "first and last name say it"
+    assert types.count("last_name") == 1
+    assert {"type": "text", "a": "moeder naam"} in plan["fields"]
+    assert {"type": "text", "a": "beroep"} in plan["fields"]
+
+
+def test_a_suggestion_refuses_what_it_can_do_nothing_with() -> None:
+    twice = pa.table({"x": [1, 1], "name": ["a", "b b"]})
+    with pytest.raises(LinkageError, match="no column of the first file") as refusal:
+        suggest(twice.select(["x"]), twice)
+    assert "number of the row" in str(refusal.value)
+    one, other = pa.table({"id": [1, 2], "x": ["a", "b"]}), pa.table({"id": [1, 2], "y": [1, 2]})
+    with pytest.raises(LinkageError, match="write the plan's fields yourself"):
+        suggest(one, other)
