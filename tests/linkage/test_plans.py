@@ -1,5 +1,7 @@
 """Plan files: what is read from them, and one clear sentence for what can't be."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 import yaml
 
 from linkage.datasets import LinkageError
-from linkage.plans import ASSIGNMENTS, Field, FilePlan, PlanError, suggest
+from linkage.plans import ASSIGNMENTS, TYPES, Field, FilePlan, PlanError, suggest
 from tests.linkage.people import FIRST, LAST, STREETS, national_number
 
 ISSUE = """
@@ -130,6 +132,18 @@ def test_a_plan_for_two_files_is_not_one_for_one() -> None:
         FilePlan.from_mapping([])
 
 
+def test_the_plan_in_the_guide_is_one_and_every_type_is_named() -> None:
+    """linkage/README.md says what the program takes."""
+    guide = (Path(__file__).parents[2] / "linkage" / "README.md").read_text(encoding="utf-8")
+    section = guide.partition("## Plan files")[2].partition("\n## ")[0]
+    (example,) = re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)
+    plan = FilePlan.from_mapping(yaml.safe_load(example))
+    assert (plan.unit, plan.assignment, plan.link) == ("person", "one-to-one", 0.95)
+    rows = section.partition("### Types")[2].partition("\n\n|")[2].partition("\n\n")[0]
+    named = re.findall(r"^\| ([a-z_, ]+) \|", rows.partition("|---")[2], re.MULTILINE)
+    assert sorted(name for cell in named for name in cell.split(", ")) == sorted(TYPES)
+
+
 def _register(rows: int = 400) -> dict[str, list[Any]]:
     """People as texts, a fifth of them with gaps."""
     rng = np.random.default_rng(7)
@@ -159,8 +173,8 @@ def _table(columns: str, of: dict[str, list[Any]], **others: list[Any]) -> pa.Ta
     return pa.table({name.replace("_", " "): source[what] for name, what in pairs})
 
 
-DUTCH = """rijksregisternr=number Voornaam=first naam=last geboortedatum=born geslacht=sex straat=street
-    huisnr=house postcode=place gemeente=town gsm=phone beroep=job"""
+DUTCH = """rijksregisternr=number Voornaam=first naam=last geboortedatum=born geslacht=sex
+    straat=street huisnr=house postcode=place gemeente=town gsm=phone beroep=job"""
 FRENCH = """NISS=number Prénom=first nom=last date_de_naissance=born sexe=sex rue=street n°=house
     code_postal=place commune=town téléphone=phone métier=job"""
 
