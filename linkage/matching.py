@@ -5,16 +5,17 @@ from the data, weigh every candidate, let rivals share their chances, assign. Th
 seed give the same links, with any number of workers.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
 from linkage.kernel import assign
-from linkage.kernel.blocks import PARTS, block
+from linkage.kernel.blocks import PARTS, Blocked, block
 from linkage.kernel.columns import NUMBERS, Encoded, encode
 from linkage.kernel.estimate import compared, estimate
 from linkage.kernel.levels import Comparison, Pairs, comparisons
@@ -51,6 +52,14 @@ CHOICES: Final[tuple[tuple[str, ...], ...]] = (
 )
 
 Progress = Callable[[str, float], None]
+
+
+class Engine(Protocol):
+    """What weighs all candidates of all rules, like `Scorer.run`, and in its order."""
+
+    def __call__(
+        self, scorer: Scorer, blocked: Sequence[Blocked], *, told: Callable[[float], None]
+    ) -> Scored: ...
 
 
 @dataclass(frozen=True)
@@ -94,8 +103,12 @@ def match(
     seed: int = 0,
     workers: int = 2,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> Matched:
-    """Who is whom: rows of `a` and of `b`, or, without `b`, rows of `a` among themselves."""
+    """Who is whom: rows of `a` and of `b`, or, without `b`, rows of `a` among themselves.
+
+    `engine` weighs the candidates elsewhere than in `workers` threads of this process.
+    """
     clock = _Clock(progress)
     with clock.stage("encode"):
         encoded = encode(a, b, plan)
@@ -127,7 +140,8 @@ def match(
         scorer = Scorer(
             rest.encoded, rules, rest.prior(weights, len(proof.left)), rest.rarities(tables), floor
         )
-        pairs = rest.back(scorer.run(blocked, workers, lambda share: clock.tell("score", share)))
+        run = engine or partial(Scorer.run, workers=workers)
+        pairs = rest.back(run(scorer, blocked, told=lambda share: clock.tell("score", share)))
     with clock.stage("assign"):
         decided = _decided(encoded, pairs, proof, plan, once, rest.matched(weights, proof))
     clock.finish()

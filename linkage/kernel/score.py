@@ -9,6 +9,7 @@ weight, so that no pair is lost that `floor` would keep.
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Final
@@ -73,8 +74,8 @@ class Scorer:
         floor: float,
     ) -> None:
         """`floor`: natural logarithm of the smallest odds worth keeping."""
-        self._encoded, self._rules, self._weights = encoded, rules, weights
-        self._tables, self._floor = tables, floor
+        self.encoded, self._rules, self._weights = encoded, rules, weights
+        self.tables, self._floor = tables, floor
         self._gains = [(table[0] - table[2]).astype(np.float32) for table in weights.tables]
         self._sieve = _Sieve(encoded, weights, self._gains)
 
@@ -96,6 +97,18 @@ class Scorer:
                     told(done / total)
         return joined(found, len(self._weights.comparisons))
 
+    def of(self, encoded: Encoded, tables: Mapping[str, Singles]) -> "Scorer":
+        """The same for other rows in the same codes."""
+        other = copy(self)
+        other.encoded, other.tables = encoded, tables
+        return other
+
+    def weighed(self, rule: int, blocked: Blocked) -> Scored:
+        """All candidates of one rule."""
+        work = _InOrder(self, rule, blocked)
+        found = [work.chunk(span)[0] for span in blocked.chunks()]
+        return joined(found, len(self._weights.comparisons))
+
     def scored(self, pairs: Pairs, levels: npt.NDArray[np.int8], tables: Any) -> Scored:
         """Pairs whose levels are exact, with their odds; those below the floor are left out."""
         rarity = rarity_of(self._weights.comparisons, tables, list(levels), pairs)
@@ -114,9 +127,9 @@ class _InOrder:
         self._scorer, self._blocked = scorer, blocked
         self._earlier = scorer._rules[:rule]
         self._turn = _turns(scorer._weights.comparisons, scorer._rules[rule])
-        encoded = scorer._encoded
+        encoded = scorer.encoded
         self._encoded = replace(encoded, a=encoded.a.take(blocked.a), b=encoded.b.take(blocked.b))
-        self._tables = {part: table[blocked.a] for part, table in scorer._tables.items()}
+        self._tables = {part: table[blocked.a] for part, table in scorer.tables.items()}
         self._sieve = scorer._sieve.ordered(self._encoded, self._tables)
 
     def chunk(self, span: tuple[int, int]) -> tuple[Scored, int]:
