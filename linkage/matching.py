@@ -17,10 +17,10 @@ import numpy as np
 from linkage.kernel import assign
 from linkage.kernel.blocks import PARTS, Blocked, block
 from linkage.kernel.columns import NUMBERS, Encoded, encode
-from linkage.kernel.estimate import compared, estimate
-from linkage.kernel.levels import Comparison, Pairs, comparisons
+from linkage.kernel.estimate import estimate
+from linkage.kernel.levels import Comparison, Pairs, compared, comparisons
 from linkage.kernel.numbers import Numbered, by_number
-from linkage.kernel.score import Scored, Scorer, joined
+from linkage.kernel.score import Scored, Scorer, joined, weigh
 from linkage.kernel.weights import Floats, Singles, Weights
 from linkage.plans import FilePlan
 
@@ -111,12 +111,12 @@ def match(
     """
     clock = _Clock(progress)
     with clock.stage("encode"):
-        encoded = encode(a, b, plan)
+        encoded = encode(a, b, plan, workers=workers)
     once = _Once.of(plan)
-    fuzzy = tuple(one for one in comparisons(encoded.parts) if one.name not in NUMBERS)
+    fields = comparisons(encoded.parts)
     with clock.stage("numbers"):
-        proof = _proof(encoded, fuzzy, once)
-    if not fuzzy:
+        proof = _proof(encoded, fields, once)
+    if all(one.name in NUMBERS for one in fields):
         return _numbers_alone(encoded, proof, clock.seconds)
     with clock.stage("block"):
         rules = _rules(encoded, plan)
@@ -127,7 +127,7 @@ def match(
             encoded,
             rules,
             blocked,
-            fuzzy,
+            fields,
             seed,
             households=plan.unit == "person",
             most=once.most(encoded),
@@ -137,11 +137,11 @@ def match(
         if rest.smaller:
             blocked = [block(rest.encoded, rule) for rule in rules]
         floor = float(np.log(min(FLOOR, plan.review / 5)))
-        scorer = Scorer(
-            rest.encoded, rules, rest.prior(weights, len(proof.left)), rest.rarities(tables), floor
-        )
+        model = rest.prior(weights, len(proof.left))
+        scorer = Scorer(rest.encoded, rules, model, rest.rarities(tables), floor)
         run = engine or partial(Scorer.run, workers=workers)
         pairs = rest.back(run(scorer, blocked, told=lambda share: clock.tell("score", share)))
+        pairs = _with_contradicted(encoded, pairs, proof, model, tables)
     with clock.stage("assign"):
         decided = _decided(encoded, pairs, proof, plan, once, rest.matched(weights, proof))
     clock.finish()
@@ -202,10 +202,10 @@ class _Clock:
         self.tell(STAGES[-1], 1.0)
 
 
-def _proof(encoded: Encoded, fuzzy: tuple[Comparison, ...], once: _Once) -> Numbered:
+def _proof(encoded: Encoded, fields: tuple[Comparison, ...], once: _Once) -> Numbered:
     """What numbers prove, of all numbers that there are; each pair once."""
     found = [
-        by_number(encoded, part, fuzzy, lefts=once.a, rights=once.b)
+        by_number(encoded, part, fields, lefts=once.a, rights=once.b)
         for part in NUMBERS
         if part in encoded.parts
     ]
@@ -350,7 +350,7 @@ def _decided(
         rights=matched[1] if once.a else None,
     )
     own = 1.0 / (1.0 + np.exp(-pairs.odds))
-    capped = _different_numbers(encoded, left, right)
+    capped = _contradicted(encoded, pairs, proof)
     able = np.flatnonzero((own >= plan.review) & ~capped)
     taken = np.zeros(len(left), np.bool_)
     if once.a and once.b:
@@ -362,52 +362,50 @@ def _decided(
         taken[able] = True
     linked = taken & (chances >= plan.link)
     review = ~linked & ((chances >= plan.review) | ((own >= plan.link) & (chances >= FLOOR)))
+    review |= capped
     gone = [np.zeros(encoded.a.rows, np.bool_), np.zeros(encoded.b.rows, np.bool_)]
-    gone[0][left[linked]] = once.b
-    gone[1][right[linked]] = once.a
+    gone[0][np.concatenate([left[linked], proof.left])] = once.b
+    gone[1][np.concatenate([right[linked], proof.right])] = once.a
     review &= ~gone[0][left] & ~gone[1][right]
-    return _listed(pairs, chances, np.flatnonzero(linked), np.flatnonzero(review), proof, gone)
+    return _listed(pairs, chances, np.flatnonzero(linked), np.flatnonzero(review), proof)
 
 
-def _different_numbers(encoded: Encoded, left: Any, right: Any) -> Any:
-    """Pairs of rows with a valid number each, which differ: never linked by likeness."""
-    result = np.zeros(len(left), np.bool_)
-    for part in NUMBERS:
-        if part in encoded.parts:
-            one, other = encoded.a.codes[part][left], encoded.b.codes[part][right]
-            result |= (one >= 0) & (other >= 0)
-    return result
+def _with_contradicted(
+    encoded: Encoded,
+    pairs: Scored,
+    proof: Numbered,
+    weights: Weights,
+    tables: Mapping[str, Singles],
+) -> Scored:
+    """The pairs, and those whose number name or birth date contradict, wherever they were found."""
+    left, right = proof.contradicted
+    known = np.isin(_key(encoded, left, right), _key(encoded, pairs.left, pairs.right))
+    more = weigh(weights, tables, Pairs(encoded, left[~known], right[~known]))
+    return joined([pairs, more], len(weights.comparisons))
+
+
+def _contradicted(encoded: Encoded, pairs: Scored, proof: Numbered) -> Any:
+    """Pairs with one number that name or birth date contradict: never linked by likeness."""
+    return np.isin(_key(encoded, pairs.left, pairs.right), _key(encoded, *proof.contradicted))
+
+
+def _key(encoded: Encoded, left: Any, right: Any) -> Any:
+    """One integer per pair of rows."""
+    return left.astype(np.int64) * max(encoded.b.rows, 1) + right
 
 
 def _listed(
-    pairs: Scored, chances: Floats, linked: Any, review: Any, proof: Numbered, gone: list[Any]
+    pairs: Scored, chances: Floats, linked: Any, review: Any, proof: Numbered
 ) -> dict[str, Any]:
-    against = ~gone[0][proof.contradicted[0]] & ~gone[1][proof.contradicted[1]]
-    here = {(int(a), int(b)) for a, b in zip(pairs.left[review], pairs.right[review], strict=True)}
-    more = np.array(
-        [
-            n
-            for n in np.flatnonzero(against).tolist()
-            if (int(proof.contradicted[0][n]), int(proof.contradicted[1][n])) not in here
-        ],
-        np.int64,
-    )
+    """Links by number, links by likeness, pairs for review, in this order."""
     unknown = np.full(len(proof.left), np.nan)
-    doubt = np.full(len(more), np.nan)
     weight = pairs.strangers / np.log(2.0)
-    rule = np.repeat(
-        np.arange(3, dtype=np.int8), (len(proof.left), len(linked), len(review) + len(more))
-    )
     return {
-        "left": np.concatenate(
-            [proof.left, pairs.left[linked], pairs.left[review], proof.contradicted[0][more]]
-        ),
-        "right": np.concatenate(
-            [proof.right, pairs.right[linked], pairs.right[review], proof.contradicted[1][more]]
-        ),
-        "weight": np.concatenate([unknown, weight[linked], weight[review], doubt]),
-        "probability": np.concatenate([unknown, chances[linked], chances[review], doubt]),
-        "rule": rule,
+        "left": np.concatenate([proof.left, pairs.left[linked], pairs.left[review]]),
+        "right": np.concatenate([proof.right, pairs.right[linked], pairs.right[review]]),
+        "weight": np.concatenate([unknown, weight[linked], weight[review]]),
+        "probability": np.concatenate([unknown, chances[linked], chances[review]]),
+        "rule": np.repeat(np.arange(3, dtype=np.int8), (len(proof.left), len(linked), len(review))),
         "group": None,
         "chances": chances,
     }
@@ -416,7 +414,7 @@ def _listed(
 def _grouped(encoded: Encoded, pairs: Scored, proof: Numbered, plan: FilePlan) -> dict[str, Any]:
     """Groups of rows of one file, and the pairs that hold them together."""
     chances = 1.0 / (1.0 + np.exp(-pairs.odds))
-    capped = _different_numbers(encoded, pairs.left, pairs.right)
+    capped = _contradicted(encoded, pairs, proof)
     sure = np.flatnonzero((chances >= plan.link) & ~capped)
     odds = np.concatenate([np.full(len(proof.left), assign.PROVEN), pairs.odds[sure]])
     group = assign.groups(
@@ -429,9 +427,8 @@ def _grouped(encoded: Encoded, pairs: Scored, proof: Numbered, plan: FilePlan) -
     linked = np.zeros(len(pairs), np.bool_)
     linked[sure] = True
     linked &= same
-    review = ~same & (chances >= plan.review)
-    nobody = [np.zeros(encoded.a.rows, np.bool_)] * 2
-    listed = _listed(pairs, chances, np.flatnonzero(linked), np.flatnonzero(review), proof, nobody)
+    review = ~same & ((chances >= plan.review) | capped)
+    listed = _listed(pairs, chances, np.flatnonzero(linked), np.flatnonzero(review), proof)
     return {**listed, "group": group}
 
 

@@ -7,6 +7,7 @@ value.
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
@@ -17,12 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from linkage.plans import Field, FilePlan
-from linkage.standardise import enterprise_numbers, national_numbers, standard_columns
-
-
-def nicknames() -> dict[str, int]:
-    return {}
-
+from linkage.standardise import (
+    enterprise_numbers,
+    national_numbers,
+    nicknames,
+    number_facts,
+    standard_columns,
+)
 
 Codes = npt.NDArray[np.int32]
 Ints = npt.NDArray[np.int64]
@@ -161,14 +163,15 @@ class Encoded:
 
         `address` is what street, house number and area say together.
         """
-        codes = self.a.codes[part] if part != "address" else None
-        if codes is None:
-            return self._share_of_address()
+        if part == "address":
+            return self._address
+        codes = self.a.codes[part]
         share: Singles = np.append(self.counts[part] / self.people, np.nan).astype(np.float32)
         of_rows: Singles = share[np.maximum(codes, MISSING)]
         return of_rows
 
-    def _share_of_address(self) -> Singles:
+    @cached_property
+    def _address(self) -> Singles:
         parts: list[str] = [p for p in ("street", "house_number", "postcode") if p in self.parts]
         if "postcode" not in parts and "municipality" in self.parts:
             parts.append("municipality")
@@ -189,15 +192,30 @@ class Encoded:
         return self.a is self.b
 
 
-def encode(a: Any, b: Any | None, plan: FilePlan) -> Encoded:
+def encode(a: Any, b: Any | None, plan: FilePlan, *, workers: int = 1) -> Encoded:
     """Encode the columns that a plan names; `b` is None for one file."""
-    sides = [_standard(a, plan, "a")] + ([_standard(b, plan, "b")] if b is not None else [])
-    rows = [a.num_rows] + ([b.num_rows] if b is not None else [])
+    tables = [a] if b is None else [a, b]
+    rows = [table.num_rows for table in tables]
+    with ThreadPoolExecutor(workers) as pool:
+        # the longest columns first, so that no worker is left with them at the end
+        columns = [(n, one) for one in plan.fields for n in range(len(tables))]
+        parts_of = list(pool.map(lambda c: _parts_of(tables[c[0]], c[1], c[0]), columns))
+        sides: list[dict[str, Any]] = [{} for _ in tables]
+        for (n, _), found in zip(columns, parts_of, strict=True):
+            sides[n] = {**found, **sides[n]}
+        return _encoded(sides, rows, pool)
+
+
+def _encoded(sides: list[dict[str, Any]], rows: list[int], pool: ThreadPoolExecutor) -> Encoded:
+    """Standardised columns of one file or two in common codes."""
     codes: list[dict[str, Any]] = [{} for _ in sides]
     vocabularies: dict[str, Vocabulary] = {}
     parts = list(sides[0])
-    for group in _groups(parts):
-        vocabulary, indices = _unified([[side[part] for part in group] for side in sides], group)
+    groups = _groups(parts)
+    unified = pool.map(
+        lambda g: _unified([[side[part] for part in g] for side in sides], g), groups
+    )
+    for group, (vocabulary, indices) in zip(groups, unified, strict=True):
         for place, part in enumerate(group):
             for side, of in zip(codes, indices, strict=True):
                 side[part] = of[place]
@@ -229,17 +247,19 @@ def _groups(parts: Sequence[str]) -> list[list[str]]:
     return ([names] if names else []) + [[part] for part in parts if part not in NAMES]
 
 
-def _standard(table: Any, plan: FilePlan, side: str) -> dict[str, Any]:
-    """Parts of one file: dictionary arrays, and of numbers and dates integers."""
+def _parts_of(table: Any, one: Field, side: int) -> dict[str, Any]:
+    """The parts of one column: dictionary arrays, and of numbers integers."""
+    column = table[one.b if side and one.b is not None else one.a]
+    if one.type in NUMBERS:
+        return {one.type: number_codes(one.type, column)}
     found: dict[str, Any] = {}
-    for one in plan.fields:
-        column = table[one.a if side == "a" or one.b is None else one.b]
-        if one.type in NUMBERS:
-            found[one.type] = number_codes(one.type, column)
-            continue
-        for name, values in _read(one, column).items():
-            part = name if one.type not in ("text", "code") else f"{one.type}:{one.a}"
-            _put(found, part, values)
+    for name, values in _read(one, column).items():
+        if name == "first_name":
+            found |= _given(values)
+        elif name == "last_name":
+            found["last"] = values
+        else:
+            found[name if one.type not in ("text", "code") else f"{one.type}:{one.a}"] = values
     return found
 
 
@@ -259,29 +279,51 @@ def _read(one: Field, column: Any) -> dict[str, Any]:
 def number_codes(kind: str, column: Any) -> Ints:
     """National or enterprise numbers as integers, MISSING where they aren't valid.
 
-    Eleven (ten) bare digits are read at once; only what is written otherwise is standardised.
+    Bare digits of the right length are read at once, in whole columns; only what is written
+    otherwise is standardised as text.
     """
     whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if isinstance(whole, pa.DictionaryArray):
-        whole = whole.dictionary_decode()
+        codes = np.append(number_codes(kind, whole.dictionary), MISSING)
+        of_rows: Ints = codes[np.asarray(pc.fill_null(whole.indices, -1))]
+        return of_rows
     texts = pc.fill_null(pc.cast(whole, pa.string()), "")
-    read = national_numbers if kind == "national_number" else enterprise_numbers
-    return np.asarray(pc.fill_null(pc.cast(read(texts), pa.int64()), MISSING)).astype(np.int64)
+    numbers = np.full(len(texts), MISSING, np.int64)
+    digits = 11 if kind == "national_number" else 10
+    bare = np.asarray(pc.equal(pc.binary_length(texts), digits))
+    bare &= np.asarray(pc.ascii_is_decimal(texts))
+    if bare.all():
+        read = np.asarray(pc.cast(texts, pa.int64()))
+        return np.where(_valid(kind, read), read, MISSING)
+    rows = np.flatnonzero(bare)
+    read = np.asarray(pc.cast(texts.take(pa.array(rows)), pa.int64()))
+    numbers[rows] = np.where(_valid(kind, read), read, MISSING)
+    rows = np.flatnonzero(~bare)
+    standard = national_numbers if kind == "national_number" else enterprise_numbers
+    other = pc.cast(standard(texts.take(pa.array(rows))), pa.int64())
+    numbers[rows] = np.asarray(pc.fill_null(other, MISSING))
+    return numbers
 
 
-def _put(found: dict[str, Any], part: str, values: Any) -> None:
-    if part == "first_name":
-        whole = values.dictionary
-        several = pc.match_substring(whole, " ")
-        second = pc.replace_substring_regex(whole, r"^[^ ]+ ([^ ]+).*$", r"\1")
-        found["given"] = values
-        found["joined"] = _mapped(values, pc.replace_substring(whole, " ", ""))
-        found["head"] = _mapped(values, pc.replace_substring_regex(whole, r"[ ].*$", ""))
-        found["second"] = _mapped(values, pc.if_else(several, second, pa.scalar(None, pa.string())))
-    elif part == "last_name":
-        found["last"] = values
-    elif part not in found:
-        found[part] = values
+def _valid(kind: str, numbers: Ints) -> Bools:
+    if kind == "national_number":
+        return number_facts(numbers).valid
+    base = numbers // 100
+    valid: Bools = (numbers < 2 * 10**9) & (base > 0) & (97 - base % 97 == numbers % 100)
+    return valid
+
+
+def _given(values: Any) -> dict[str, Any]:
+    """Given names in the ways in which they are compared."""
+    whole = values.dictionary
+    several = pc.match_substring(whole, " ")
+    second = pc.replace_substring_regex(whole, r"^[^ ]+ ([^ ]+).*$", r"\1")
+    return {
+        "given": values,
+        "joined": _mapped(values, pc.replace_substring(whole, " ", "")),
+        "head": _mapped(values, pc.replace_substring_regex(whole, r"[ ].*$", "")),
+        "second": _mapped(values, pc.if_else(several, second, pa.scalar(None, pa.string()))),
+    }
 
 
 def _mapped(column: Any, values: Any) -> Any:

@@ -20,7 +20,7 @@ import numpy as np
 
 from linkage.kernel.blocks import Blocked, pairs_of
 from linkage.kernel.columns import Encoded, Ints
-from linkage.kernel.levels import EXACT, Comparison, Levels, Pairs
+from linkage.kernel.levels import EXACT, Comparison, Levels, Pairs, compared
 from linkage.kernel.weights import Floats, Singles, Weights, rarities, rarity_of
 
 SAMPLE: Final = 250_000
@@ -48,19 +48,6 @@ class Sample:
     found: Ints
     rarity: Singles
     share: float
-
-
-def compared(pairs: Pairs, which: Sequence[Comparison]) -> list[Levels]:
-    """The exact level of every comparison."""
-    result = []
-    for one in which:
-        levels, open_ = one.glance(pairs)
-        if open_ is not None:
-            rows = np.flatnonzero(open_)
-            if len(rows):
-                one.settle(pairs, levels, rows)
-        result.append(levels)
-    return result
 
 
 def found_by(rules: Sequence[Sequence[str]], pairs: Pairs) -> Ints:
@@ -315,7 +302,7 @@ def _maximised(
     learned_from: list[Any],
     share: float,
     rules: Sequence[Sequence[str]],
-    most: float,
+    members: float,
 ) -> Weights:
     m: list[Floats] = []
     h: list[Floats] = []
@@ -325,9 +312,9 @@ def _maximised(
             size = len(one.words)
             heard = np.bincount(levels[place][rows], counts[kind][rows], minlength=size)
             if kind == 0:
-                for word, (other, most) in one.rare.items():
+                for word, (other, ratio) in one.rare.items():
                     at = one.level(word)
-                    heard[at] = min(heard[at], most * heard[one.level(other)])
+                    heard[at] = min(heard[at], ratio * heard[one.level(other)])
             target.append(_shares(one, heard, kind))
     moved = replace(weights, m=tuple(m), h=tuple(h))
     matches = counts[0].sum() / share / _coverage(moved.m, weights.comparisons, rules)
@@ -335,7 +322,7 @@ def _maximised(
     return replace(
         moved,
         matches=float(np.clip(matches, 0.5, weights.space / 2)),
-        household=min(float(household), most) if weights.household else 0.0,
+        household=min(float(household), members) if weights.household else 0.0,
     )
 
 

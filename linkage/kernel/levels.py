@@ -8,7 +8,7 @@ texts.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -687,3 +687,16 @@ def comparisons(parts: tuple[str, ...]) -> tuple[Comparison, ...]:
         elif kind in ("phone", "legal_form", "code"):
             found.append(Code(part, part, _TEXT[kind]))
     return tuple(found)
+
+
+def compared(pairs: Pairs, which: Sequence[Comparison]) -> list[Levels]:
+    """The exact level of every comparison."""
+    result = []
+    for one in which:
+        levels, open_ = one.glance(pairs)
+        if open_ is not None:
+            rows = np.flatnonzero(open_)
+            if len(rows):
+                one.settle(pairs, levels, rows)
+        result.append(levels)
+    return result

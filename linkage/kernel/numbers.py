@@ -12,8 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from linkage.kernel.columns import Encoded
-from linkage.kernel.estimate import compared
-from linkage.kernel.levels import Comparison, Pairs
+from linkage.kernel.levels import Comparison, Pairs, compared
 
 AGREEING: Final = {
     "first_name": ("exact", "head", "nickname", "initial", "close", "similar"),

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from linkage.kernel.blocks import Blocked, Rows, pairs_of
 from linkage.kernel.columns import Encoded, Side
-from linkage.kernel.levels import Comparison, Levels, Pairs
+from linkage.kernel.levels import Comparison, Levels, Pairs, compared
 from linkage.kernel.weights import Floats, Singles, Weights, rarity_of
 
 
@@ -109,15 +109,22 @@ class Scorer:
         found = [work.chunk(span)[0] for span in blocked.chunks()]
         return joined(found, len(self._weights.comparisons))
 
-    def scored(self, pairs: Pairs, levels: npt.NDArray[np.int8], tables: Any) -> Scored:
-        """Pairs whose levels are exact, with their odds; those below the floor are left out."""
-        rarity = rarity_of(self._weights.comparisons, tables, list(levels), pairs)
-        strangers, odds = self._weights.odds(list(levels), rarity)
-        result = Scored(
-            pairs.left.astype(np.int32), pairs.right.astype(np.int32), odds, strangers,
-            np.ascontiguousarray(levels.T),
-        )  # fmt: skip
-        return result.some(np.flatnonzero(odds >= self._floor))
+
+def weigh(
+    weights: Weights,
+    tables: Mapping[str, Singles],
+    pairs: Pairs,
+    levels: Sequence[Levels] | None = None,
+) -> Scored:
+    """Any pairs with their odds; `levels` if they are known already."""
+    if levels is None:
+        levels = compared(pairs, weights.comparisons)
+    rarity = rarity_of(weights.comparisons, tables, levels, pairs)
+    strangers, odds = weights.odds(levels, rarity)
+    return Scored(
+        pairs.left.astype(np.int32), pairs.right.astype(np.int32), odds, strangers,
+        np.column_stack(levels).astype(np.int8),
+    )  # fmt: skip
 
 
 class _InOrder:
@@ -186,7 +193,8 @@ class _InOrder:
             pairs, bound = pairs.some(kept), bound[kept]
             levels = [level[kept] for level in levels]
             opened = {m: still[kept] for m, still in opened.items()}
-        return scorer.scored(pairs, np.array(levels, np.int8), self._tables)
+        scored = weigh(scorer._weights, self._tables, pairs, levels)
+        return scored.some(np.flatnonzero(scored.odds >= scorer._floor))
 
     def _most(self, n: int, levels: Levels, open_: Any, pairs: Pairs) -> Singles:
         """The most that a field can add now that its levels, some of them open, are known."""
