@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from linkage.datasets import LinkageError
+from linkage.plans import FilePlan
 
 DELIMITERS: Final = (";", ",", "\t", "|")
 KEY: Final = b"schakel"
@@ -61,6 +62,11 @@ def read(path: Path, columns: Sequence[str] | None, distinct: Sequence[str] = ()
     if not table.num_rows:
         raise FileFault(f"{path} has no rows; name a file with something in it")
     return table
+
+
+def fields_on(plan: FilePlan, side: str) -> dict[str, str]:
+    """The columns that a plan names on side `a` or `b`, each with a type that it is read as."""
+    return {one.a if side == "a" or one.b is None else one.b: one.type for one in plan.fields}
 
 
 def ids(table: Any, column: str, path: Path) -> Any:

@@ -88,7 +88,10 @@ class Matched:
 
 @dataclass(frozen=True)
 class Model:
-    """What was learned of two files: the weights, the rarity of values, the blocking rules."""
+    """What was learned of two files: the weights, the rarity of values, the blocking rules.
+
+    The weights are those of the rows that no number linked.
+    """
 
     weights: Weights
     rarities: Mapping[str, Singles]
@@ -148,7 +151,7 @@ def match(
     return Matched(
         **decided,
         pairs=pairs,
-        model=Model(weights, tables, rules),
+        model=Model(model, tables, rules),
         encoded=encoded,
         candidates=cost,
         seconds=clock.seconds,

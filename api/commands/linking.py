@@ -63,6 +63,27 @@ def dedupe(
     _run(_Job([a], plan, out, [truth] if truth else [], seed, workers))
 
 
+@app.command()
+def explain(
+    links: Annotated[Path, typer.Argument(help="What `schakel link` or `dedupe` wrote (Parquet).")],
+    left_id: Annotated[str, typer.Argument(help="A row's id in the first file.")],
+    right_id: Annotated[str, typer.Argument(help="A row's id in the other (or the same) file.")],
+    a: Annotated[
+        Path | None, typer.Option(help="The first file, where it isn't where it was.")
+    ] = None,
+    b: Annotated[Path | None, typer.Option(help="The same for the other file.")] = None,
+) -> None:
+    """Say why two rows were linked, or weren't: field by field, what it weighs."""
+    from api.commands.explaining import Case
+
+    case = Case.of(links, left_id, right_id, [a, b])
+    if the_screen().as_json:
+        the_screen().answer(case.told())
+        return
+    for line in case.lines():
+        the_screen().line(line)
+
+
 @dataclass
 class _Job:
     """One linkage of files, from their names to what is told about it."""
@@ -114,7 +135,7 @@ def _run(job: _Job) -> None:
         job.seconds.update(matched.seconds)
         tell("write", 0, 0)
         with job.stage("write"):
-            files.write(job.out, _links(matched, ids), _about(job, document, ids))
+            files.write(job.out, _links(matched, ids), _about(job, document, matched, ids))
     _tell(job, plan, matched, truth)
 
 
@@ -128,11 +149,9 @@ def _id(plan: "FilePlan", side: str) -> str:
 
 def _columns(plan: "FilePlan", side: str) -> tuple[list[str], list[str]]:
     """The columns that a plan names on a side, and those of which most values are distinct."""
-    from linkage.files import MOSTLY_DISTINCT
+    from linkage.files import MOSTLY_DISTINCT, fields_on
 
-    named = {
-        one.a if side == "a" or one.b is None else one.b: one.type for one in reversed(plan.fields)
-    }
+    named = fields_on(plan, side)
     distinct = [name for name, kind in named.items() if kind in MOSTLY_DISTINCT]
     own = _id(plan, side)
     return [own, *named], [own, *distinct]
@@ -179,8 +198,12 @@ def _numbered(group: Any) -> Any:
     return number[inverse]
 
 
-def _about(job: _Job, document: Mapping[str, Any], ids: list[Any]) -> dict[str, Any]:
+def _about(
+    job: _Job, document: Mapping[str, Any], matched: "Matched", ids: list[Any]
+) -> dict[str, Any]:
     """What the file of links says about how it came about; no value of any row."""
+    from linkage.explained import as_document
+
     return {
         "files": [
             {"path": os.path.relpath(path, job.out.parent), "rows": len(rows)}
@@ -188,6 +211,7 @@ def _about(job: _Job, document: Mapping[str, Any], ids: list[Any]) -> dict[str, 
         ],
         "plan": document,
         "seed": job.seed,
+        "model": as_document(matched.model) if matched.model else None,
     }
 
 
