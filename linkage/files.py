@@ -18,15 +18,11 @@ import pyarrow.compute as pc
 
 from linkage.datasets import LinkageError
 from linkage.plans import FilePlan
+from linkage.standardise import MOSTLY_DISTINCT
 
 DELIMITERS: Final = (";", ",", "\t", "|")
 KEY: Final = b"schakel"
 """Where a file of links says in its metadata how it came about."""
-
-MOSTLY_DISTINCT: Final = frozenset(
-    {"national_number", "enterprise_number", "phone", "email", "full_name", "address"}
-)
-"""Types of which nearly every value is another one: a dictionary saves nothing there."""
 
 _HEAD: Final = 1 << 16
 _RAGGED: Final = re.compile(r"(?:Row #(\d+): )?Expected (\d+) columns, got (\d+)")
@@ -43,30 +39,49 @@ def columns_of(path: Path) -> list[str]:
     return _header(path)[0]
 
 
-def read(path: Path, columns: Sequence[str] | None, distinct: Sequence[str] = ()) -> Any:
-    """The named columns (None: all) of a CSV or Parquet file, as a pyarrow Table with rows.
+def read_all(path: Path) -> Any:
+    """Every column of a file, no dictionaries."""
+    names = columns_of(path)
+    table = read(path, names, names)
+    for place, column in enumerate(table.columns):
+        if pa.types.is_dictionary(column.type):
+            plain = pc.cast(column, column.type.value_type)
+            table = table.set_column(place, table.field(place).with_type(plain.type), plain)
+    return table
+
+
+def read(path: Path, columns: Sequence[str], distinct: Sequence[str] = ()) -> Any:
+    """The named columns of a CSV or Parquet file, as a pyarrow Table with rows.
 
     Columns of CSV are texts. Texts of Parquet come as dictionaries, which saves most of the time,
     but for those of which nearly every value is `distinct`.
     """
     names = columns_of(path)
-    for name in columns or ():
+    for name in columns:
         if name not in names:
             raise FileFault(
                 f"{path} has no column {name}; it has {', '.join(names[:30]) or 'none at all'}"
             )
         if names.count(name) > 1:
             raise FileFault(f"{path} has several columns {name}; give each its own name")
-    wanted = list(dict.fromkeys(names if columns is None else columns))
+    wanted = list(dict.fromkeys(columns))
     table = _read_parquet(path, wanted, distinct) if _is_parquet(path) else _read_csv(path, wanted)
     if not table.num_rows:
         raise FileFault(f"{path} has no rows; name a file with something in it")
     return table
 
 
-def fields_on(plan: FilePlan, side: str) -> dict[str, str]:
-    """The columns that a plan names on side `a` or `b`, each with a type that it is read as."""
-    return {one.a if side == "a" or one.b is None else one.b: one.type for one in plan.fields}
+def read_for(plan: FilePlan, side: str, path: Path) -> Any:
+    """What a plan names of side `a` or `b`: the row's id first."""
+    own = id_on(plan, side)
+    named = {one.a if side == "a" or one.b is None else one.b: one.type for one in plan.fields}
+    distinct = [own, *(name for name, kind in named.items() if kind in MOSTLY_DISTINCT)]
+    return read(path, [own, *named], distinct)
+
+
+def id_on(plan: FilePlan, side: str) -> str:
+    """The column of side `a` or `b` that names each row."""
+    return plan.id_a if side == "a" or plan.id_b is None else plan.id_b
 
 
 def ids(table: Any, column: str, path: Path) -> Any:

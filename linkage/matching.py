@@ -259,14 +259,17 @@ def cost(encoded: Encoded, rule: tuple[str, ...]) -> int:
     return block(encoded, rule).candidates
 
 
+def possible(encoded: Encoded) -> tuple[tuple[str, ...], ...]:
+    """The blocking rules that the fields of these files allow, the likeliest choice first."""
+    texts = tuple((part,) for part in encoded.parts if ":" in part)
+    return tuple(rule for rule in (*CHOICES, *texts) if set(rule) <= set(encoded.parts))
+
+
 def chosen(encoded: Encoded) -> tuple[tuple[str, ...], ...]:
     """Blocking rules that together find a pair in spite of any one error, and cost little."""
     most = CHEAP * max(encoded.a.rows, encoded.b.rows)
     found: list[tuple[str, ...]] = []
-    texts = tuple((part,) for part in encoded.parts if ":" in part)
-    for rule in (*CHOICES, *texts):
-        if not set(rule) <= set(encoded.parts):
-            continue
+    for rule in possible(encoded):
         if any(set(other) <= set(rule) for other in found):
             continue  # a wider rule finds all that this one would
         if cost(encoded, rule) <= most:

@@ -478,7 +478,7 @@ _PARTS: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
     "full_name": names,
     "address": addresses,
 }
-_MOSTLY_DISTINCT: Final = frozenset(
+MOSTLY_DISTINCT: Final = frozenset(
     {"national_number", "enterprise_number", "phone", "email", "full_name", "address"}
 )
 """Types of which encoding a column first would cost more than it saves."""
@@ -494,7 +494,7 @@ def standard_columns(type: str, column: Any, *, format: str | None = None) -> di
     house_number, box and postcode. Raises LinkageError for a column that holds no single values.
     """
     column = whole(column)
-    if type in _MOSTLY_DISTINCT and not pa.types.is_dictionary(column.type):
+    if type in MOSTLY_DISTINCT and not pa.types.is_dictionary(column.type):
         codes, values = None, texts(column)
     else:
         codes, values = encoded(column)

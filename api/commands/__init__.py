@@ -53,6 +53,7 @@ job_app = group("job", "Work in the background.")
 keys_app = group("keys", "Keys: list, rotate.")
 ledger_app = group("ledger", "The record of everything that happened.")
 roles_app = group("roles", "Process roles as users of the machine.")
+plan_app = group("plan", "Plans: what the columns of files to link mean.")
 sign_app = group("sign", "Sign a decision with one's own key.")
 
 

@@ -67,8 +67,8 @@ class Case:
         if dedupe and row is None and (row := _decided(table, right_id, left_id)):
             left_id, right_id = right_id, left_id
         places = [
-            _place(tables[0], plan.id_a, left_id, paths[0]),
-            _place(tables[-1], plan.id_b or plan.id_a, right_id, paths[-1]),
+            _place(tables[0], files.id_on(plan, "a"), left_id, paths[0]),
+            _place(tables[-1], files.id_on(plan, "b"), right_id, paths[-1]),
         ]
         encoded = encode(tables[0], None if dedupe else tables[1], plan)
         values = _Values(plan, tables[0], tables[-1], places[0], places[1])
@@ -200,8 +200,7 @@ def _in_words(one: Weighed) -> str:
 
 def _as_before(path: Path, plan: FilePlan, side: str, rows: int) -> Any:
     """A file that was linked, read again."""
-    own = plan.id_a if side == "a" else plan.id_b or plan.id_a
-    table = files.read(path, [own, *files.fields_on(plan, side)])
+    table = files.read_for(plan, side, path)
     if table.num_rows != rows:
         raise BadInput(
             f"{path} has {table.num_rows} rows and had {rows} when it was linked; name the file "

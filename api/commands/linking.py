@@ -9,8 +9,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+import yaml
 
-from api.commands import BadInput, app, document_in, the_screen
+from api.commands import BadInput, app, document_in, plan_app, the_screen
 
 if TYPE_CHECKING:
     from linkage.matching import Matched
@@ -61,6 +62,65 @@ def dedupe(
 ) -> None:
     """Find the rows of one file that are about the same."""
     _run(_Job([a], plan, out, [truth] if truth else [], seed, workers))
+
+
+@plan_app.command("suggest")
+def plan_suggest(
+    a: FileA,
+    b: Annotated[Path | None, typer.Argument(help="Another one; none to look in A alone.")] = None,
+) -> None:
+    """Write a first plan for files nobody described: read it, put it right, use it."""
+    from linkage import files
+    from linkage.suggestions import suggest
+
+    tables = [files.read_all(path) for path in (a, b) if path is not None]
+    plan = suggest(tables[0], tables[1] if b else None)
+    rules = _rules(plan, tables)
+    the_screen().answer({"plan": plan, "blocking": rules}, text=_as_yaml(plan, rules))
+
+
+def _rules(plan: Mapping[str, Any], tables: list[Any]) -> list[dict[str, Any]]:
+    """Every blocking rule that a plan allows: its fields, what it costs, whether it is chosen."""
+    from linkage.kernel.columns import encode
+    from linkage.matching import chosen, cost, possible
+    from linkage.plans import FilePlan
+
+    encoded = encode(
+        tables[0],
+        tables[1] if len(tables) > 1 else None,
+        FilePlan.from_mapping(plan, dedupe=len(tables) == 1),
+    )
+    taken = chosen(encoded)
+    types = [field["type"] for field in plan["fields"]]
+    names = {"head": "first_name", "last": "last_name"}
+    names |= {part: kind for part in encoded.parts if types.count(kind := part.split(":")[0]) == 1}
+    found = [
+        {
+            "fields": [names.get(part, part) for part in rule],
+            "candidates": cost(encoded, rule),
+            "chosen": rule in taken,
+        }
+        for rule in possible(encoded)
+    ]
+    return sorted(found, key=lambda one: (not one["chosen"], one["candidates"]))
+
+
+def _as_yaml(plan: Mapping[str, Any], rules: list[dict[str, Any]]) -> str:
+    """A plan as people write it, with what blocking rules cost in comments."""
+
+    def inline(value: Any) -> str:
+        return yaml.safe_dump(
+            value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10_000
+        ).strip()
+
+    lines = [f"unit: {plan['unit']}", f"id: {inline(plan['id'])}", "fields:"]
+    lines += [f"  - {inline(field)}" for field in plan["fields"]]
+    lines.append("# blocking: without rules here the engine takes those with a star; each costs as")
+    lines.append("# many candidates as the figure says (pairs of rows that are compared)")
+    for rule in rules:
+        star = "*" if rule["chosen"] else " "
+        lines.append(f"# {star} {rule['candidates']:>13,}  {inline(rule['fields'])}")
+    return "\n".join(lines)
 
 
 @app.command()
@@ -118,9 +178,9 @@ def _run(job: _Job) -> None:
     with the_screen().progress() as tell:
         tell("read", 0, 0)
         with job.stage("read"):
-            tables = [files.read(path, *_columns(plan, side)) for side, path in _sides(job)]
+            tables = [files.read_for(plan, side, path) for side, path in _sides(job)]
             ids = [
-                files.ids(table, _id(plan, side), path)
+                files.ids(table, files.id_on(plan, side), path)
                 for (side, path), table in zip(_sides(job), tables, strict=True)
             ]
             truth = _truth(job, ids)
@@ -141,20 +201,6 @@ def _run(job: _Job) -> None:
 
 def _sides(job: _Job) -> list[tuple[str, Path]]:
     return list(zip("ab", job.files, strict=False))
-
-
-def _id(plan: "FilePlan", side: str) -> str:
-    return plan.id_a if side == "a" or plan.id_b is None else plan.id_b
-
-
-def _columns(plan: "FilePlan", side: str) -> tuple[list[str], list[str]]:
-    """The columns that a plan names on a side, and those of which most values are distinct."""
-    from linkage.files import MOSTLY_DISTINCT, fields_on
-
-    named = fields_on(plan, side)
-    distinct = [name for name, kind in named.items() if kind in MOSTLY_DISTINCT]
-    own = _id(plan, side)
-    return [own, *named], [own, *distinct]
 
 
 def _truth(job: _Job, ids: list[Any]) -> "Truth | None":
