@@ -13,9 +13,8 @@ from typing import Any, Final
 import numpy as np
 
 from linkage.datasets import LinkageError
-from linkage.kernel.columns import NUMBERS, Encoded
-from linkage.kernel.estimate import compared
-from linkage.kernel.levels import Comparison, Pairs, comparisons
+from linkage.kernel.columns import Encoded
+from linkage.kernel.levels import Comparison, Pairs, compared, comparisons
 from linkage.kernel.weights import Weights, rarities, rarity_of
 from linkage.matching import Model
 from linkage.plans import Field, FilePlan
@@ -159,7 +158,7 @@ def from_document(document: Mapping[str, Any], encoded: Encoded) -> Model:
 
     Raises Unexplained where they have other fields or levels.
     """
-    which = fuzzy(encoded)
+    which = comparisons(encoded.parts)
     told = document["comparisons"]
     if [(one["name"], one["levels"]) for one in told] != [(o.name, list(o.words)) for o in which]:
         raise Unexplained(
@@ -177,11 +176,6 @@ def from_document(document: Mapping[str, Any], encoded: Encoded) -> Model:
     )
     rules = tuple(tuple(rule) for rule in document["rules"])
     return Model(weights, rarities(encoded, which), rules)
-
-
-def fuzzy(encoded: Encoded) -> tuple[Comparison, ...]:
-    """The comparisons that are weighed: all but those of numbers, which prove or say nothing."""
-    return tuple(one for one in comparisons(encoded.parts) if one.name not in NUMBERS)
 
 
 def _rates(told: Sequence[Mapping[str, Any]], kind: str) -> tuple[Any, ...]:

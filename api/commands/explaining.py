@@ -87,7 +87,7 @@ class Case:
             right_id=right_id,
             rule=row["rule"] if row else None,
             stated=row["probability"] if row else None,
-            numbers=tuple(_numbers(encoded, plan, values)),
+            numbers=() if why else tuple(_numbers(encoded, plan, values)),
             weighed=weighed,
             why=why,
         )
@@ -262,7 +262,7 @@ class _Values:
 def _numbers(
     encoded: Encoded, plan: FilePlan, values: _Values
 ) -> Iterator[tuple[str, str, str, str]]:
-    """Numbers aren't weighed: what they are to one another."""
+    """Where there is nothing but numbers: what they are to one another."""
     for field in plan.fields:
         if field.type in NUMBERS:
             one = int(encoded.a.codes[field.type][values.left])
