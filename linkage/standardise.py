@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from string import ascii_uppercase, digits, printable
+from string import ascii_uppercase, digits
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -372,7 +372,7 @@ def code(text: str) -> str | None:
 
 
 _LETTERS_AND_DIGITS: Final = ascii_uppercase + digits
-_NO_APOSTROPHE: Final = "".join(c for c in printable if c not in "'`")
+_NO_APOSTROPHE: Final = "".join(chr(c) for c in range(128) if chr(c) not in "'`")
 _NOBODY: Final = pa.array(["", *sorted(UNKNOWN_NAMES)])
 _PARTICLE_BEHIND: Final = "[^A-Z](?:" + "|".join(sorted(PARTICLES)) + ")[^A-Z]*$"
 _ABBREVIATED: Final = (

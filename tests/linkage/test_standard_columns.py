@@ -17,7 +17,7 @@ from linkage.plans import TYPES
 from linkage.standardise import MISSING, nicknames, standard_columns
 from tests.linkage.people import national_number
 
-LIKE_NAMES = st.text("abcéèÉïVANdeSTRBUS.-&' ’,(/0123459", max_size=20)
+LIKE_NAMES = st.text("abcéèÉïVANdeSTRBUS.-&' ’,(/0123459\t\b", max_size=20)
 TEXTS = st.lists(st.none() | st.text(max_size=20) | LIKE_NAMES, max_size=20)
 
 RULES: dict[str, Callable[[str], str | None]] = {
@@ -46,14 +46,22 @@ def test_folding_is_the_same_for_every_character() -> None:
 
 @given(st.sampled_from(sorted(RULES)), TEXTS)
 def test_a_column_says_what_its_values_say(type_: str, texts: list[str | None]) -> None:
-    """Also as a dictionary, as Parquet has it; and each text has one code."""
+    """Also as a dictionary, as Parquet has it, or as a slice; and each text has one code."""
     rule = RULES[type_]
     column = pa.array(texts, pa.string())
     expected = [None if text is None or text in MISSING else rule(text) for text in texts]
-    for delivered in (column, column.dictionary_encode(), pa.chunked_array([column, column])):
+    longer = pa.array(["Before", *texts, "After"])
+    for delivered in (
+        column,
+        column.cast(pa.large_string()),
+        longer.slice(1, len(texts)),
+        column.dictionary_encode(),
+        longer.dictionary_encode().slice(1, len(texts)),
+        pa.chunked_array([column.dictionary_encode(), longer.slice(1, 0).dictionary_encode()]),
+    ):
         standard = standard_columns(type_, delivered)[type_]
         assert standard.type == pa.dictionary(pa.int32(), pa.string())
-        assert standard.to_pylist() == expected * (len(standard) // max(1, len(column)))
+        assert standard.to_pylist() == expected
         assert len(set(standard.dictionary.to_pylist())) == len(standard.dictionary)
 
 
@@ -83,6 +91,9 @@ def test_standardising_twice_changes_nothing(type_: str, texts: list[str | None]
         ("Jan DE SMET", "JAN", "DESMET"),
         ("Jan van den Broeck", "JAN", "VANDENBROECK"),
         ("Marie d'Hondt", "MARIE", "DHONDT"),
+        ("Jan-Willem van 't Hoff", "JAN WILLEM", "VANTHOFF"),
+        ("Dhr. Jan Peeters", "JAN", "PEETERS"),
+        ("Peeters,", None, "PEETERS"),
         ("Janssens", None, "JANSSENS"),
         ("-", None, None),
     ],
@@ -101,6 +112,11 @@ def test_whole_names(written: str, first: str | None, last: str | None) -> None:
         ("12, rue Haute 1000 Bruxelles", ("RUEHAUTE", "12", None, "1000")),
         ("Rue du 11 Novembre 5", ("RUEDU11NOVEMBRE", "5", None, None)),
         ("Av. du 8 Mai 1945 12, B-1000 Brussel", ("AVENUEDU8MAI1945", "12", None, "1000")),
+        ("Bd. Louis 23, bte 4 - 1170 Watermael-Boitsfort", ("BOULEVARDLOUIS", "23", "4", "1170")),
+        ("Kerkstraat nr. 12/0301 9000", ("KERKSTRAAT", "12", "301", "9000")),
+        ("Steenweg 1200", ("STEENWEG", "1200", None, None)),
+        ("Grote Markt 1\n9000 Gent", ("GROTEMARKT", "1", None, "9000")),
+        ("9000 Gent", (None, None, None, "9000")),
         ("Dorpsplein", ("DORPSPLEIN", None, None, None)),
         ("onbekend", (None, None, None, None)),
     ],
@@ -211,6 +227,19 @@ def test_values_written_several_ways(type_: str, written: list[str], meant: str 
 )
 def test_company_names(written: str, name: str | None, form: str | None) -> None:
     assert _said("company_name", [written]) == {"company_name": [name], "legal_form": [form]}
+
+
+@given(st.integers(10_000_000, 999_999_999))
+def test_a_belgian_number_has_one_form(number: int) -> None:
+    """However it is written, unless it is one digit over and over."""
+    text = str(number)
+    spaced = " ".join((text[:1], text[1:4], text[4:]))
+    forms = [
+        *(f"0{text}", f"+32{text}", f"0032 {spaced}", f"+32 (0){spaced}", f"(0){spaced}", text),
+        *(f"0{spaced} tst 12", f"tel. 0{text[:2]}/{text[2:]}"),
+    ]
+    if len(set(text)) > 1:
+        assert _said("phone", forms)["phone"] == [f"+32{text}"] * len(forms)
 
 
 def test_columns_of_numbers() -> None:
