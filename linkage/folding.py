@@ -116,11 +116,24 @@ def only(mask: Any, values: Any) -> Any:
     return pc.if_else(pc.fill_null(mask, False), values, NOTHING)
 
 
+def single_values(kind: Any) -> bool:
+    """Whether a column of this Arrow type holds texts, numbers or dates, one a row."""
+    if kinds.is_dictionary(kind):
+        return single_values(kind.value_type)
+    holds_others = (
+        kinds.is_nested,
+        kinds.is_binary,
+        kinds.is_large_binary,
+        kinds.is_binary_view,
+        kinds.is_fixed_size_binary,
+    )
+    return not any(is_such(kind) for is_such in holds_others)
+
+
 def whole(column: Any) -> Any:
     """A column as one array. Raises LinkageError when it holds no single values."""
-    kind = column.type.value_type if kinds.is_dictionary(column.type) else column.type
-    if kinds.is_nested(kind) or kinds.is_binary(kind) or kinds.is_large_binary(kind):
-        raise LinkageError(f"a column of type {kind} holds no texts, numbers or dates")
+    if not single_values(column.type):
+        raise LinkageError(f"a column of type {column.type} holds no texts, numbers or dates")
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from linkage.datasets import LinkageError
 from linkage.dates import birth_dates
-from linkage.folding import fold, texts, whole
+from linkage.folding import fold, single_values, texts, whole
 from linkage.standardise import standard_columns
 
 _HINTS: Final = {
@@ -144,7 +144,8 @@ def suggest(a: Any, b: Any | None) -> dict[str, Any]:
     """A plan for two tables, or for one (`b` None), as `FilePlan.from_mapping` reads it.
 
     It says unit, id and fields; blocking, assignment and thresholds are left to the engine. Raises
-    LinkageError when no column names each row, or when nothing can be compared.
+    LinkageError when a table is empty or has no column that names each row, or when nothing can be
+    compared.
     """
     sides = [_columns(table) for table in (a, b) if table is not None]
     ids = [
@@ -180,7 +181,7 @@ def _columns(table: Any) -> list[_Column]:
     return [
         _Column(name, table[name])
         for name in table.column_names
-        if not pa.types.is_nested(table[name].type) and not pa.types.is_binary(table[name].type)
+        if table[name].null_count < table.num_rows and single_values(table[name].type)
     ]
 
 
@@ -218,6 +219,8 @@ def _hint(column: _Column) -> str | None:
 def _id(table: Any, columns: Sequence[_Column], place: str) -> _Column:
     """The column with a value of its own in each row: one called so, else the first one."""
     rows = table.num_rows
+    if not rows:
+        raise LinkageError(f"the {place} file has no rows; a plan is made from what they hold")
     unique = [
         column
         for column in columns
@@ -235,7 +238,7 @@ def _id(table: Any, columns: Sequence[_Column], place: str) -> _Column:
 
 
 def _distinct(values: Any) -> bool:
-    return bool(pc.count_distinct(values).as_py() == len(values))
+    return len(values.unique()) == len(values)
 
 
 def _typed(columns: Sequence[_Column]) -> None:

@@ -249,6 +249,24 @@ def test_a_name_column_is_what_its_neighbours_leave_it_to_be() -> None:
         assert plan["unit"] == ("enterprise" if meant == "company_name" else "person")
 
 
+def test_columns_of_any_type_are_looked_at() -> None:
+    table = pa.table(
+        {
+            "bytes": [b"a", b"b", b"c"],
+            "list": [[1], [2], [3]],
+            "nothing": pa.nulls(3),
+            "code": pa.array(["x", "y", "z"]).dictionary_encode(),
+            "birth": pa.array([100, 8000, None], pa.date32()),
+            "share": [0.5, None, 1.5],
+            "yes": [True, False, None],
+        }
+    )
+    plan = suggest(table, table)
+    assert plan["id"] == {"a": "code", "b": "code"}
+    assert plan["fields"][0] == {"type": "birth_date", "a": "birth", "b": "birth"}
+    assert [field["a"] for field in plan["fields"]] == ["birth", "share", "yes"]
+
+
 def test_a_plan_for_one_file() -> None:
     of = _register()
     name = [f"{first} {last}" for first, last in zip(of["first"], of["last"], strict=True)]
@@ -267,6 +285,8 @@ def test_a_suggestion_refuses_what_it_can_do_nothing_with() -> None:
     with pytest.raises(LinkageError, match="no column of the first file") as refusal:
         suggest(twice.select(["x"]), twice)
     assert "number of the row" in str(refusal.value)
+    with pytest.raises(LinkageError, match="the second file has no rows"):
+        suggest(pa.table({"x": [1, 2]}), twice.slice(0, 0))
     one, other = pa.table({"id": [1, 2], "x": ["a", "b"]}), pa.table({"id": [1, 2], "y": [1, 2]})
     with pytest.raises(LinkageError, match="write the plan's fields yourself"):
         suggest(one, other)
