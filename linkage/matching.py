@@ -134,6 +134,7 @@ def match(
             seed,
             households=plan.unit == "person",
             most=once.most(encoded),
+            once=once.a and not encoded.one_file,
         )
     with clock.stage("score"):
         rest = _Rest.of(encoded, proof, once)

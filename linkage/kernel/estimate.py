@@ -137,10 +137,14 @@ def estimate(
     *,
     households: bool,
     most: float,
+    once: bool,
 ) -> tuple[Weights, Mapping[str, Singles]]:
-    """The model of two files, and the rarity of their values; at most `most` pairs are matches."""
+    """The model of two files, and the rarity of their values; at most `most` pairs are matches.
+
+    `once`: whether a unit has one row in `a`.
+    """
     generator = np.random.default_rng(seed)
-    tables = rarities(encoded, which)
+    tables = rarities(encoded, which, once=once)
     some = sample(encoded, rules, blocked, which, tables, generator)
     u = strangers(encoded, which, generator)
     exact = _exact(encoded, which, u)

@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from linkage.kernel.columns import NAMES, Encoded
+from linkage.kernel.columns import NAMES, Encoded, key
 from linkage.kernel.levels import Comparison, Levels, Pairs
 
 Floats = npt.NDArray[np.float64]
@@ -78,10 +78,53 @@ class Weights:
         return strangers, -np.log(against)
 
 
-def rarities(encoded: Encoded, comparisons: Sequence[Comparison]) -> Mapping[str, Singles]:
-    """By part, for each row of `a`: log of (its value's share / that of a usual agreement)."""
+TOGETHER: Final = {
+    ("first_name", "last_name"): ("head", "last"),
+    ("first_name", "birth_date"): ("head", "birth_date"),
+}
+"""Fields whose values go together among strangers: names by origin, first names by generation."""
+BINS: Final = 24
+
+
+def rarities(
+    encoded: Encoded, comparisons: Sequence[Comparison], *, once: bool
+) -> Mapping[str, Singles]:
+    """By part, for each row of `a`: log of (its value's share / that of a usual agreement).
+
+    With `once` (a unit has one row in `a`), also how much oftener strangers agree on two parts
+    together than on each by itself.
+    """
     parts = {part for one in comparisons for part in one.rarity.values()}
-    return {part: _rarity(encoded, part) for part in sorted(parts)}
+    tables = {part: _rarity(encoded, part) for part in sorted(parts)}
+    if once:
+        for pair in TOGETHER.values():
+            if set(pair) <= set(encoded.parts):
+                tables["+".join(pair)] = _together(encoded, pair)
+    return tables
+
+
+def _together(encoded: Encoded, parts: tuple[str, str]) -> Singles:
+    """For each row of `a`, log of how much oftener its two values occur together than by chance.
+
+    Rows of one file are strangers (or relatives), so that what they agree on tells how often
+    strangers do: others with both values, against those expected were they independent, by how rare
+    the combination would be.
+    """
+    share = (encoded.share(parts[0]) * encoded.share(parts[1])).astype(np.float64)
+    rows = np.flatnonzero(share > 0)
+    result = np.zeros(encoded.a.rows, np.float32)
+    if len(rows) < BINS:
+        return result
+    keys = key(encoded.a, parts)[rows]
+    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    others, expected = (counts[inverse] - 1).astype(np.float64), share[rows] * len(rows)
+    rare = np.log(share[rows])
+    edges = np.quantile(rare, np.linspace(0, 1, BINS + 1))
+    places = np.clip(np.searchsorted(edges, rare, side="right") - 1, 0, BINS - 1)
+    seen, chance = np.bincount(places, others, BINS), np.bincount(places, expected, BINS)
+    lift = np.log(np.maximum((seen + 2.0) / (chance + 2.0), 1.0))
+    result[rows] = np.interp(rare, (edges[1:] + edges[:-1]) / 2, lift)
+    return result
 
 
 def _rarity(encoded: Encoded, part: str) -> Singles:
@@ -112,4 +155,21 @@ def rarity_of(
                 agrees &= ~pairs.crossed
             rows = np.flatnonzero(agrees)
             total[rows] += tables[part][pairs.left[rows]]
+    names = [one.name for one in comparisons]
+    for (first, second), parts in TOGETHER.items():
+        table = tables.get("+".join(parts))
+        if table is not None:
+            both = np.ones(len(pairs), np.bool_)
+            for name in (first, second):
+                at = names.index(name)
+                both &= _agree(comparisons[at], levels[at])
+            if pairs.crossed is not None:
+                both &= ~pairs.crossed
+            rows = np.flatnonzero(both)
+            total[rows] += table[pairs.left[rows]]
     return total
+
+
+def _agree(one: Comparison, levels: Levels) -> Any:
+    """Where the values are the same, of a first name the first one at least."""
+    return np.isin(levels, [one.level(word) for word in one.rarity])
