@@ -149,6 +149,7 @@ def as_document(model: Model) -> dict[str, Any]:
         "matches": weights.matches,
         "household": weights.household,
         "space": weights.space,
+        "once": weights.once,
         "rules": [list(rule) for rule in model.rules],
     }
 
@@ -173,9 +174,10 @@ def from_document(document: Mapping[str, Any], encoded: Encoded) -> Model:
         matches=document["matches"],
         household=document["household"],
         space=document["space"],
+        once=document["once"],
     )
     rules = tuple(tuple(rule) for rule in document["rules"])
-    return Model(weights, rarities(encoded, which), rules)
+    return Model(weights, rarities(encoded, which, once=weights.once), rules)
 
 
 def _rates(told: Sequence[Mapping[str, Any]], kind: str) -> tuple[Any, ...]:

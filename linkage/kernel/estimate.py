@@ -158,6 +158,7 @@ def estimate(
         matches=1.0,
         household=1.0,
         space=float(space),
+        once=once,
     )
     expected = smaller * (0.2 if encoded.one_file else 1.0)
     climb = _Climb(which, some, rules, most, MEMBERS * max(encoded.a.rows, encoded.b.rows))

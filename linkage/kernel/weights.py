@@ -33,7 +33,10 @@ value was seen once says little about how rare it is."""
 
 @dataclass(frozen=True)
 class Weights:
-    """The model: per comparison three arrays over its levels, and the expected pairs per class."""
+    """The model: per comparison three arrays over its levels, and the expected pairs per class.
+
+    `once`: whether a unit has one row in `a`, so that its rows tell what strangers have in common.
+    """
 
     comparisons: tuple[Comparison, ...]
     m: tuple[Floats, ...]
@@ -42,6 +45,7 @@ class Weights:
     matches: float
     household: float
     space: float
+    once: bool
 
     @cached_property
     def tables(self) -> tuple[Floats, ...]:
