@@ -4,7 +4,7 @@ PERSONS ?= 60000
 SEED ?= 2026
 ENV := .venv/.installed
 
-.PHONY: demo test lint bench bench-path crash mutation lock clean
+.PHONY: demo test lint bench bench-linkage bench-path crash mutation lock clean
 
 $(ENV): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -26,6 +26,9 @@ lint: $(ENV)  ## style, types
 
 bench: $(ENV)  ## ratios, side by side in one run
 	.venv/bin/python -m tests.bench
+
+bench-linkage: $(ENV)  ## this engine beside Splink; ARGS="--only 1m-narrow" for some rows
+	.venv/bin/python -m tests.bench.linkage $(ARGS)
 
 crash: $(ENV)  ## processes killed 200 times at any moment, and at every crash point
 	tests/outside.sh

@@ -60,9 +60,9 @@ def cleaned(kind: str, column: str, form: str | None) -> dict[str, str]:
     if kind == "first_name":
         first = _FOLDED.format(f"""split_part(trim("{column}"), ' ', 1)""")
         return {"first_name": folded, "forename": first}
-    if kind == "birth_date":
-        parts = [f'substr("{column}", {at}, {size})' for at, size in _DATES[form or "%Y-%m-%d"]]
-        date = " || '-' || ".join(parts)
+    if kind == "birth_date":  # ISO dates are read as such, whatever the plan's form
+        iso, other = (dated(column, one) for one in ("%Y-%m-%d", form or "%Y-%m-%d"))
+        date = f"""case when "{column}" like '____-__-__' then {iso} else {other} end"""
         return {"birth_date": f"case when {date} not like '%-00%' then {date} end"}
     if kind == "street":
         text = f'upper(strip_accents("{column}"))'
@@ -80,12 +80,16 @@ def cleaned(kind: str, column: str, form: str | None) -> dict[str, str]:
     return {kind: folded}
 
 
+def dated(column: str, form: str) -> str:
+    """A date of this form as yyyy-mm-dd, as SQL."""
+    return " || '-' || ".join(f'substr("{column}", {at}, {size})' for at, size in _DATES[form])
+
+
 def selection(fields: Fields, side: str, identifier: str, path: str) -> str:
     """One file as a query with the cleaned columns."""
     columns = {}
     for field in fields:
-        form = field.get("format") if side == "b" else field.get("format_a")
-        columns |= cleaned(field["type"], field[side], form)
+        columns |= cleaned(field["type"], field[side], field.get("format"))
     if {"forename", "last_name"} <= columns.keys():
         columns["full_name"] = f"{columns['forename']} || ' ' || {columns['last_name']}"
     reader = f"read_csv('{path}', all_varchar=true)" if path.endswith(".csv") else f"'{path}'"
@@ -93,8 +97,8 @@ def selection(fields: Fields, side: str, identifier: str, path: str) -> str:
     return f"""select cast("{identifier}" as varchar) as unique_id, {listed} from {reader}"""
 
 
-def comparisons(kinds: set[str]) -> list[Any]:
-    """What is compared, by the types there are."""
+def comparisons(kinds: set[str], together: bool) -> list[Any]:
+    """What is compared, by the types there are; `together`: the address as one."""
     chosen: list[Any] = []
     rest = set(kinds)
     if {"first_name", "last_name"} <= kinds:
@@ -117,7 +121,7 @@ def comparisons(kinds: set[str]) -> list[Any]:
     if "sex" in kinds:
         chosen.append(cl.ExactMatch("sex"))
         rest.discard("sex")
-    if {"street", "house_number", "postcode"} <= kinds:
+    if together and {"street", "house_number", "postcode"} <= kinds:
         chosen.append(address())
         rest -= {"street", "house_number", "postcode"}
     for kind in sorted(rest):
@@ -155,7 +159,7 @@ def address() -> Any:
     )
 
 
-def trained(linker: Any, kinds: set[str], pairs: float, seed: int, clock: Clock) -> None:
+def trained(linker: Any, job: dict[str, Any], columns: set[str], clock: Clock) -> None:
     """The parameters, each in the way that the documentation recommends."""
     rules = [
         rule
@@ -164,23 +168,18 @@ def trained(linker: Any, kinds: set[str], pairs: float, seed: int, clock: Clock)
             ["last_name", "birth_date", "postcode"],
             ["forename", "birth_date", "street", "house_number"],
         )
-        if {"forename": "first_name"}.get(rule[0], rule[0]) in kinds
-        and set(rule[1:]) <= kinds | {"forename"}
+        if set(rule) <= columns
     ]
     linker.training.estimate_probability_two_random_records_match(
         [block_on(*rule) for rule in rules], recall=0.85
     )
     clock.lap("prior")
-    linker.training.estimate_u_using_random_sampling(max_pairs=pairs, seed=seed)
+    linker.training.estimate_u_using_random_sampling(max_pairs=job["u_pairs"], seed=job["seed"])
     clock.lap("u")
-    for rule in (["forename", "last_name"], ["birth_date", "sex"], ["birth_date"]):
-        needed = {"forename": "first_name"}
-        if {needed.get(name, name) for name in rule} <= kinds:
-            linker.training.estimate_parameters_using_expectation_maximisation(
-                block_on(*rule), estimate_without_term_frequencies=True, max_pairs=5e6
-            )
-        if rule[-1] == "sex" and "sex" in kinds:
-            break
+    for rule in job["train"]:
+        linker.training.estimate_parameters_using_expectation_maximisation(
+            block_on(*rule), estimate_without_term_frequencies=True, max_pairs=5e6
+        )
     clock.lap("m")
 
 
@@ -224,21 +223,24 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     fields, identifiers = plan["fields"], plan["id"]
     dedupe = job.get("b") is None
     api = DuckDBAPI(connection)
-    tables = []
+    tables: list[Any] = []
+    columns: set[str] = set()
     for side in ("a",) if dedupe else ("a", "b"):
         query = selection(fields, side, identifiers[side], job[side])
         connection.execute(f"create table file_{side} as {query}")
+        described = connection.execute(f"describe file_{side}").fetchall()
+        columns = {column[0] for column in described}
         tables.append(api.register(f"file_{side}", dataset_display_name=side))
     clock.lap("read")
     kinds = {field["type"] for field in fields}
     settings = SettingsCreator(
         link_type="dedupe_only" if dedupe else "link_only",
-        comparisons=comparisons(kinds),
+        comparisons=comparisons(kinds, job["together"]),
         blocking_rules_to_generate_predictions=[block_on(*rule) for rule in plan["blocking"]],
         retain_matching_columns=False,
     )
     linker = Linker(tables[0] if dedupe else tables, settings)
-    trained(linker, kinds, job["u_pairs"], job["seed"], clock)
+    trained(linker, job, columns, clock)
     predicted = linker.inference.predict(threshold_match_probability=job["keep"])
     clock.lap("predict")
     one_to_one = plan.get("assignment") == "one-to-one"
