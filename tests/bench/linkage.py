@@ -81,6 +81,13 @@ _FEBRL_RULES: Final = [
 ]  # fmt: skip
 
 
+_TRAIN: Final = {
+    "small": [["last_name"], ["birth_date"]],
+    "large": [["forename", "last_name"], ["birth_date", "sex"]],
+}
+"""The blocking rules that Splink is trained on."""
+
+
 # --- what is linked -----------------------------------------------------------------------------
 
 
@@ -284,7 +291,7 @@ def splink(work: Task, blocking: list[list[str]]) -> Run:
             "a": str(work.file("a")), "plan": plan, "threads": THREADS, "memory": "10GB",
             "spill": "30GB", "folder": name, "u_pairs": 1e7, "seed": SEED, "keep": 0.01,
             "threshold": LINK, "together": not small,
-            "train": [["last_name"] if small else ["forename", "last_name"], ["birth_date"]],
+            "train": _TRAIN["small" if small else "large"],
         }  # fmt: skip
         if not work.dedupe:
             job["b"] = str(work.file("b"))

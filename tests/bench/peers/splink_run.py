@@ -85,16 +85,34 @@ def dated(column: str, form: str) -> str:
     return " || '-' || ".join(f'substr("{column}", {at}, {size})' for at, size in _DATES[form])
 
 
-def selection(fields: Fields, side: str, identifier: str, path: str) -> str:
-    """One file as a query with the cleaned columns."""
-    columns = {}
-    for field in fields:
-        columns |= cleaned(field["type"], field[side], field.get("format"))
-    if {"forename", "last_name"} <= columns.keys():
-        columns["full_name"] = f"{columns['forename']} || ' ' || {columns['last_name']}"
+def load(connection: Any, fields: Fields, side: str, identifier: str, path: str) -> set[str]:
+    """One file as a table with the cleaned columns, whose names are given back.
+
+    Each field is cleaned once per distinct value.
+    """
     reader = f"read_csv('{path}', all_varchar=true)" if path.endswith(".csv") else f"'{path}'"
-    listed = ", ".join(f"{sql} as {name}" for name, sql in columns.items())
-    return f"""select cast("{identifier}" as varchar) as unique_id, {listed} from {reader}"""
+    raw = ", ".join(f'"{field[side]}"' for field in fields)
+    connection.execute(
+        f"""create or replace temp table raw as
+            select cast("{identifier}" as varchar) as unique_id, {raw} from {reader}"""
+    )
+    selected, joined = ["raw.unique_id"], ["raw"]
+    for number, field in enumerate(fields):
+        name = field[side]
+        columns = cleaned(field["type"], name, field.get("format"))
+        listed = ", ".join(f"{sql} as {column}" for column, sql in columns.items())
+        distinct = f"""(select distinct "{name}" from raw)"""
+        values = f"""(select "{name}" as as_given, {listed} from {distinct})"""
+        joined.append(f"""{values} v{number} on v{number}.as_given = raw."{name}" """)
+        selected += [f"v{number}.{column}" for column in columns]
+        if field["type"] == "first_name":
+            first = f"v{number}.forename"
+        elif field["type"] == "last_name":
+            selected.append(f"{first} || ' ' || v{number}.last_name as full_name")
+    query = f"select {', '.join(selected)} from {' left join '.join(joined)}"
+    connection.execute(f"create table file_{side} as {query}")
+    connection.execute("drop table raw")
+    return {row[0] for row in connection.execute(f"describe file_{side}").fetchall()}
 
 
 def comparisons(kinds: set[str], together: bool) -> list[Any]:
@@ -226,10 +244,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     tables: list[Any] = []
     columns: set[str] = set()
     for side in ("a",) if dedupe else ("a", "b"):
-        query = selection(fields, side, identifiers[side], job[side])
-        connection.execute(f"create table file_{side} as {query}")
-        described = connection.execute(f"describe file_{side}").fetchall()
-        columns = {column[0] for column in described}
+        columns = load(connection, fields, side, identifiers[side], job[side])
         tables.append(api.register(f"file_{side}", dataset_display_name=side))
     clock.lap("read")
     kinds = {field["type"] for field in fields}
