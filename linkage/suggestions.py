@@ -171,7 +171,7 @@ def suggest(a: Any, b: Any | None) -> dict[str, Any]:
         "id": {side: column.name for side, column in zip(names, ids, strict=True)},
         "fields": [
             {"type": type_, **dict(zip(names, (one.name, other.name), strict=False))}
-            | _format(type_, {one.name: one, other.name: other}.values())
+            | _format(type_, (one, other))
             for type_, one, other in fields
         ],
     }

@@ -203,6 +203,15 @@ def test_a_plan_is_suggested_across_languages() -> None:
     assert (read.unit, read.blocking, len(read.fields)) == ("person", None, 10)
 
 
+def test_a_format_is_suggested_only_where_both_sides_have_it() -> None:
+    days = [f"1985-{month:02d}-{day:02d}" for month in range(1, 13) for day in range(1, 29)]
+    turned = ["/".join(day.split("-")[::-1]) for day in days]
+    for mine, yours, said in ((days, days, True), (turned, days, False), (days, turned, False)):
+        a, b = (pa.table({"id": range(len(days)), "dob": column}) for column in (mine, yours))
+        (field,) = suggest(a, b)["fields"]
+        assert ("format" in field) == said
+
+
 def test_a_plan_is_suggested_from_contents_where_names_say_nothing() -> None:
     of = _register()
     a = _table(f"id=id {DUTCH} shoe=shoe", of, id=list(range(400)), shoe=[40] * 400)
