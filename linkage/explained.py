@@ -101,12 +101,14 @@ def explain(encoded: Encoded, model: Model, left: int, right: int) -> Explanatio
     pairs = Pairs(encoded, np.array([left]), np.array([right]))
     levels = compared(pairs, weights.comparisons)
     terms = []
-    for one, level, table in zip(weights.comparisons, levels, weights.tables, strict=True):
-        place = int(level[0])
-        rare = rarity_of([one], model.rarities, [level], pairs)
-        usual = table[0, place] - table[2, place]
-        terms.append(Term(one.name, one.words[place], usual / BIT, -float(rare[0]) / BIT))
-    rarity = rarity_of(weights.comparisons, model.rarities, levels, pairs)
+    rarity = np.zeros(1, np.float32)
+    for n, (one, table) in enumerate(zip(weights.comparisons, weights.tables, strict=True), 1):
+        place = int(levels[n - 1][0])
+        # values that go together count with the second of them
+        upto = rarity_of(weights.comparisons[:n], model.rarities, levels[:n], pairs)
+        usual, rare = table[0, place] - table[2, place], float(upto[0] - rarity[0])
+        terms.append(Term(one.name, one.words[place], usual / BIT, -rare / BIT))
+        rarity = upto
     strangers, odds = weights.odds(levels, rarity)
     return Explanation(
         prior=weights.prior / BIT,

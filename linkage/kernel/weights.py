@@ -162,7 +162,7 @@ def rarity_of(
     names = [one.name for one in comparisons]
     for (first, second), parts in TOGETHER.items():
         table = tables.get("+".join(parts))
-        if table is not None:
+        if table is not None and {first, second} <= set(names):
             both = np.ones(len(pairs), np.bool_)
             for name in (first, second):
                 at = names.index(name)
