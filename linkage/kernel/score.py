@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from linkage.kernel.blocks import Blocked, Rows, pairs_of
 from linkage.kernel.columns import Encoded, Side
-from linkage.kernel.levels import Comparison, Levels, Pairs, compared
+from linkage.kernel.levels import SIMILAR, Comparison, Levels, Pairs, compared
 from linkage.kernel.weights import Floats, Singles, Weights, rarity_of
 
 
@@ -137,7 +137,7 @@ class _InOrder:
         encoded = scorer.encoded
         self._encoded = replace(encoded, a=encoded.a.take(blocked.a), b=encoded.b.take(blocked.b))
         self._tables = {part: table[blocked.a] for part, table in scorer.tables.items()}
-        self._sieve = scorer._sieve.ordered(self._encoded, self._tables)
+        self._sieve = scorer._sieve.ordered(self._encoded, self._tables, scorer._rules[rule])
 
     def chunk(self, span: tuple[int, int]) -> tuple[Scored, int]:
         """What is left of a range of candidates, and how many there were."""
@@ -241,11 +241,12 @@ def _ahead(
 
 
 class _Sieve:
-    """What equality of codes alone says about the weight that a pair can reach.
+    """What equal codes, and the letters of names, say about the weight that a pair can reach.
 
     A field that agrees has the weight of agreement and what the rarity of the value can add; one
-    that doesn't has the best of its other levels. A record that lacks a field may save what a
-    difference would cost: that is added for each such record.
+    that doesn't has the best of its other levels, and a name that has too few letters in common
+    with the other that of a difference. A record that lacks a field may save what a difference
+    would cost: that is added for each such record.
     """
 
     def __init__(self, encoded: Encoded, weights: Weights, gains: Sequence[Singles]) -> None:
@@ -255,16 +256,30 @@ class _Sieve:
         for one, gain in zip(weights.comparisons, gains, strict=True):
             tight, loose = _table(one, gain, missing=False), _table(one, gain, missing=True)
             self._fields.append((one, tight, float((loose - tight).max())))
+        self._unlike = {
+            one.name: gain[one.level("different")]
+            for one, gain in zip(weights.comparisons, gains, strict=True)
+            if one.name in _NAMED
+        }
 
-    def ordered(self, encoded: Encoded, tables: Mapping[str, Singles]) -> "_OrderedSieve":
-        """The sieve for sides in some order."""
+    def ordered(
+        self, encoded: Encoded, tables: Mapping[str, Singles], rule: Sequence[str]
+    ) -> "_OrderedSieve":
+        """The sieve for sides in the order of a rule's key."""
+        names = {
+            name: (_Letters.of(encoded.a, encoded, name), _Letters.of(encoded.b, encoded, name))
+            for name in self._unlike
+            if _NAMED[name] not in rule
+        }
         slack = [self._slack(encoded.a), self._slack(encoded.b)]
         bonus = {}
         for one, _, _ in self._fields:
             if one.rarity:
                 columns = [-tables[part] for part in set(one.rarity.values())]
                 bonus[one.name] = np.maximum.reduce([*columns, np.zeros_like(columns[0])])
-        return _OrderedSieve(self._prior, self._fields, self._swaps, slack, bonus)
+        return _OrderedSieve(
+            self._prior, self._fields, self._swaps, slack, bonus, names, self._unlike
+        )
 
     def _slack(self, side: Side) -> Singles:
         total = np.zeros(side.rows, np.float32)
@@ -283,6 +298,8 @@ class _OrderedSieve:
     swaps: bool
     slack: Sequence[Singles]
     bonus: Mapping[str, Singles]
+    names: Mapping[str, tuple["_Letters", "_Letters"]]
+    unlike: Mapping[str, np.float32]
 
     def bound(self, pairs: Pairs) -> tuple[Singles, list[Singles]]:
         """The most that each pair can weigh with its prior, and each field's share of that."""
@@ -298,7 +315,10 @@ class _OrderedSieve:
             if across is not None and one.name in _NAMED:
                 equal[0] |= across
             agrees = equal[0]
-            if len(equal) == 1:
+            if one.name in self.names:
+                share = np.where(self._alike(one.name, pairs), table[0], self.unlike[one.name])
+                np.copyto(share, table[1], where=agrees)
+            elif len(equal) == 1:
                 share = np.where(agrees, table[1], table[0])
             else:
                 state = agrees.view(np.uint8).copy()
@@ -311,6 +331,19 @@ class _OrderedSieve:
             bound += share
             shares.append(share)
         return bound, shares
+
+    def _alike(self, name: str, pairs: Pairs) -> Any:
+        """Whether two names, should they differ, can be more than two different names."""
+        one, other = self.names[name]
+        left, right = pairs.left, pairs.right
+        common = np.bitwise_count(one.letters[left] & other.letters[right])
+        common += np.minimum(one.others[left], other.others[right])
+        alike = common * (one.inverse[left] + other.inverse[right]) >= _ENOUGH
+        if one.group is not None and other.group is not None:
+            alike |= one.group[left] == other.group[right]
+            alike |= one.second[left] == other.first[right]
+            alike |= one.first[left] == other.second[right]
+        return alike
 
     def _across(self, pairs: Pairs) -> Any:
         """Whether a first name stands in the other's last name, or the other way round."""
@@ -327,7 +360,44 @@ def _equal(pairs: Pairs, part: str) -> Any:
     return left == right
 
 
-_NAMED: Final = ("first_name", "last_name")
+@dataclass(frozen=True)
+class _Letters:
+    """Of a name in each row: its letters, how many more it has, one divided by its length.
+
+    A name that is missing or an initial gets figures with which it may be alike to any. Of first
+    names also the group of nicknames, and the first and second name.
+    """
+
+    letters: npt.NDArray[np.uint64]
+    others: npt.NDArray[np.uint8]
+    inverse: Singles
+    group: Any
+    first: Any
+    second: Any
+
+    @classmethod
+    def of(cls, side: Side, encoded: Encoded, name: str) -> "_Letters":
+        """The letters of a side's first or last names."""
+        codes = side.codes[_NAMED[name]]
+        words = encoded.vocabularies[_NAMED[name]]
+        short = (codes < 0) | (words.lengths[codes] < 2)
+        letters, others = words.letters[codes], words.others[codes].astype(np.uint8)
+        letters[short], others[short] = ~np.uint64(0), 0
+        inverse = np.float32(1) / np.maximum(words.lengths[codes], 1).astype(np.float32)
+        inverse[short] = 10.0
+        if name != "first_name":
+            return cls(letters, others, inverse, None, codes, None)
+        group = words.nicknames[codes]
+        group = np.where((codes < 0) | (group < 0), codes, -3 - group)  # a name alone is a group
+        return cls(letters, others, inverse, group, codes, side.codes["second"])
+
+
+_NAMED: Final = {"first_name": "head", "last_name": "last"}
+_ENOUGH: Final = np.float32(3 * (SIMILAR - 0.4) / 0.6 - 1)
+"""Letters in common, divided by either length, without which likeness stays below SIMILAR.
+
+With a prefix of four characters a likeness of Jaro of (SIMILAR - 0.4)/0.6 is needed; see `alike`.
+"""
 
 
 def _table(one: Comparison, gain: Singles, *, missing: bool) -> Singles:
