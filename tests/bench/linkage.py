@@ -195,6 +195,8 @@ class Run:
     """One engine on one task: seconds on the wall, bytes resident at most, and the links' score."""
 
     seconds: float
+    processor: float
+    """Seconds of all processors together: what doesn't depend on who else is busy."""
     peak: int
     score: Score | None = None
     report: dict[str, Any] = field(default_factory=dict)
@@ -204,8 +206,8 @@ class FailedError(Exception):
     """A process ended badly: the last line it said."""
 
 
-def measured(command: Sequence[Any]) -> tuple[float, int, str]:
-    """Run a process: seconds, bytes resident of it and its children at most, what it printed."""
+def measured(command: Sequence[Any]) -> tuple[Run, str]:
+    """Run a process: what it and its children took, and what it printed."""
     begun = time.monotonic()
     with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as complained:
         process = subprocess.Popen([str(part) for part in command], stdout=said, stderr=complained)
@@ -219,11 +221,15 @@ def measured(command: Sequence[Any]) -> tuple[float, int, str]:
         if process.returncode:
             lines = (complained.read() + said.read()).strip().splitlines()
             raise FailedError(lines[-1] if lines else f"exit code {process.returncode}")
-        return seconds, max(watch.peak, usage.ru_maxrss << 10), said.read()
+        return Run(seconds, usage.ru_utime + usage.ru_stime, watch.peak), said.read()
 
 
 class _Watch:
-    """Looks twenty times a second at the resident memory of a process and its descendants."""
+    """Looks twenty times a second at the resident memory of a process and its descendants.
+
+    What the kernel tells of a process that is over (`ru_maxrss`) won't do: it counts what the one
+    that started it had.
+    """
 
     def __init__(self, pid: int) -> None:
         self.peak = 0
@@ -239,7 +245,8 @@ class _Watch:
 
     def _look(self) -> None:
         while not self._over.wait(0.05):
-            self.peak = max(self.peak, sum(map(_resident, _family(self._pid))))
+            held = [_resident(pid) for pid in _family(self._pid)]
+            self.peak = max(self.peak, sum(now for now, _ in held), *(most for _, most in held))
 
 
 def _family(pid: int) -> list[int]:
@@ -252,10 +259,13 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-def _resident(pid: int) -> int:
-    with contextlib.suppress(OSError, IndexError):
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 0
+def _resident(pid: int) -> tuple[int, int]:
+    """Bytes of a process that are in memory now, and that were at most."""
+    with contextlib.suppress(OSError):
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        sizes = {line.split()[0]: line.split()[1] for line in lines if line.startswith("Vm")}
+        return int(sizes.get("VmRSS:", 0)) << 10, int(sizes.get("VmHWM:", 0)) << 10
+    return 0, 0
 
 
 def ours(work: Task, *, judge: bool = True) -> Run:
@@ -266,15 +276,15 @@ def ours(work: Task, *, judge: bool = True) -> Run:
         files = [work.file("a")] if work.dedupe else [work.file("a"), work.file("b")]
         command = [Path(sys.executable).parent / "schakel", "dedupe" if work.dedupe else "link"]
         options = ["--plan", plan, "--out", out, "--seed", SEED, "--json"]
-        seconds, peak, said = measured([*command, *files, *options])
-        report = json.loads(said)
+        run, said = measured([*command, *files, *options])
+        run = replace(run, report=json.loads(said))
         if not judge:
-            return Run(seconds, peak, None, report)
+            return run
         links = pq.read_table(out)
         if "group" in links.column_names:
             links = _grouped(links)
         final = pc.not_equal(links["rule"], "review")
-        return Run(seconds, peak, judged(work, links.filter(final), links), report)
+        return replace(run, score=judged(work, links.filter(final), links))
 
 
 def splink(work: Task, blocking: list[list[str]]) -> Run:
@@ -297,7 +307,7 @@ def splink(work: Task, blocking: list[list[str]]) -> Run:
             job["b"] = str(work.file("b"))
         report = _peer("splink", folder, job)
         found, everything = (pq.read_table(folder / f"{n}.parquet") for n in ("links", "all"))
-        return Run(report["seconds"], report["peak"], judged(work, found, everything), report)
+        return _reported(report, judged(work, found, everything))
 
 
 def recordlinkage(work: Task, blocking: list[list[str]]) -> Run:
@@ -311,14 +321,18 @@ def recordlinkage(work: Task, blocking: list[list[str]]) -> Run:
         kinds = {"left_id": pa.string(), "right_id": pa.string()}
         options = pa.csv.ConvertOptions(column_types=kinds)
         links = pa.csv.read_csv(Path(name) / "links.csv", convert_options=options)
-        return Run(report["seconds"], report["peak"], judged(work, links, links), report)
+        return _reported(report, judged(work, links, links))
+
+
+def _reported(report: dict[str, Any], score: Score) -> Run:
+    return Run(report["seconds"], report["processor"], report["peak"], score, report)
 
 
 def _peer(name: str, folder: Path, job: dict[str, Any]) -> dict[str, Any]:
     python = peers.python(name)
     path = folder / "job.json"
     path.write_text(json.dumps(job | {"begun": time.monotonic()}), encoding="utf-8")
-    _, _, said = measured([python, peers.HERE / f"{name}_run.py", path])
+    _, said = measured([python, peers.HERE / f"{name}_run.py", path])
     report: dict[str, Any] = json.loads(said.splitlines()[-1])
     return report
 
@@ -333,8 +347,7 @@ def bare_join(work: Task) -> Run:
             f"to '{folder}/links.parquet'"
         )
         script = f"import duckdb; duckdb.execute({query!r})"
-        seconds, peak, _ = measured([peers.python("splink"), "-c", script])
-        return Run(seconds, peak)
+        return measured([peers.python("splink"), "-c", script])[0]
 
 
 # --- how good the links are ---------------------------------------------------------------------
@@ -475,7 +488,11 @@ def beside_splink(
             f"{name}, {what}", figure(here), figure(there) if there else None, form, *targets
         )
 
-    rows = [row("seconds", lambda run: run.seconds, "{:.2f}", *wanted["time"])]
+    rows = [
+        row("seconds", lambda run: run.seconds, "{:.2f}", *wanted["time"]),
+        row("processor seconds", lambda run: run.processor, "{:.2f}"),
+        row("candidates", lambda run: run.report["candidates"]["all"], "{:,}"),
+    ]
     if "memory" in wanted:
         rows.append(
             row("peak memory, MiB", lambda run: run.peak / 2**20, "{:.0f}", *wanted["memory"])

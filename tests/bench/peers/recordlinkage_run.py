@@ -74,7 +74,12 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     )
     links.to_csv(Path(job["folder"]) / "links.csv", index=False)
     seconds = round(time.monotonic() - job["begun"], 3)
-    return {"seconds": seconds, "candidates": len(candidates), "peak": peak()}
+    return {
+        "seconds": seconds,
+        "processor": round(time.process_time(), 3),
+        "candidates": {"all": len(candidates)},
+        "peak": peak(),
+    }
 
 
 def peak() -> int:
