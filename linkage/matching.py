@@ -17,7 +17,7 @@ import numpy as np
 from linkage.kernel import assign
 from linkage.kernel.blocks import PARTS, Blocked, block
 from linkage.kernel.columns import NUMBERS, Encoded, encode
-from linkage.kernel.estimate import estimate
+from linkage.kernel.estimate import Room, estimate
 from linkage.kernel.levels import Comparison, Pairs, compared, comparisons
 from linkage.kernel.numbers import Numbered, by_number
 from linkage.kernel.score import Scored, Scorer, joined, weigh
@@ -133,8 +133,7 @@ def match(
             fields,
             seed,
             households=plan.unit == "person",
-            most=once.most(encoded),
-            once=once.a and not encoded.one_file,
+            room=Room.of(encoded, once.most(encoded), once=once.a and not encoded.one_file),
         )
     with clock.stage("score"):
         rest = _Rest.of(encoded, proof, once)

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from linkage.kernel.columns import Bools, Encoded, Ints, Packed, key
+from linkage.kernel.columns import Encoded, Ints, Packed, key
 
 Rows = npt.NDArray[np.int32]
 
@@ -51,31 +51,42 @@ class Blocked:
             first = last
 
 
-def block(encoded: Encoded, parts: Sequence[str], rows: Bools | None = None) -> Blocked:
-    """Sort both sides by a rule's key and find the runs; `rows` leaves rows of `a` out."""
-    bits = max(encoded.a.rows, encoded.b.rows, 1).bit_length()
-    left, left_keys = _sorted(key(encoded.a, parts), rows, bits)
-    if encoded.one_file and rows is None:
-        right, keys = left, left_keys
+def block(
+    encoded: Encoded, parts: Sequence[str], window: tuple[Ints, Ints] | None = None
+) -> Blocked:
+    """Sort both sides by a rule's key and find the runs.
+
+    Of one file row i is paired with later rows only, so that each pair comes once; with a `window`
+    (first, end) with rows from `first[i]` up to `end[i]` instead, none where that is empty.
+    """
+    bits = np.uint64(max(encoded.a.rows, encoded.b.rows, 1).bit_length())
+    packed = _sorted(key(encoded.a, parts), bits)
+    left = _rows(packed, bits)
+    if encoded.one_file and window is not None:
+        right, keys = left, packed >> bits << bits
+        start, end = (np.searchsorted(packed, keys | to[left].astype(np.uint64)) for to in window)
     else:
-        right, keys = _sorted(key(encoded.b, parts), None, bits)
-    start = np.searchsorted(keys, left_keys, side="left")
-    end = np.searchsorted(keys, left_keys, side="right")
-    if encoded.one_file and rows is None:
-        start = np.arange(1, len(left) + 1)  # each pair of rows of one file once
+        others = packed if encoded.one_file else _sorted(key(encoded.b, parts), bits)
+        right, keys = _rows(others, bits), packed >> bits
+        start = np.searchsorted(others >> bits, keys, side="left")
+        end = np.searchsorted(others >> bits, keys, side="right")
+        if encoded.one_file:
+            start = np.arange(1, len(left) + 1)
     count = np.maximum(end - start, 0)
     some = np.flatnonzero(count)
     return Blocked(left[some], right, start[some], count[some])
 
 
-def _sorted(keys: Packed, rows: Bools | None, bits: int) -> tuple[Rows, Packed]:
-    """Rows that have a key, in its order, and their keys, cut to make room for the row's bits."""
-    which = keys != 0 if rows is None else (keys != 0) & rows
-    there = np.flatnonzero(which).astype(np.uint64)
-    shift = np.uint64(bits)
-    packed = (keys[which] >> shift << shift) | there
+def _sorted(keys: Packed, bits: np.uint64) -> Packed:
+    """Keys of rows that have one, cut to make room for the row in the lowest bits, in order."""
+    there = np.flatnonzero(keys).astype(np.uint64)
+    packed = (keys[there] >> bits << bits) | there
     packed.sort()
-    return (packed & ((np.uint64(1) << shift) - np.uint64(1))).astype(np.int32), packed >> shift
+    return packed
+
+
+def _rows(packed: Packed, bits: np.uint64) -> Rows:
+    return (packed & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int32)
 
 
 def pairs_of(blocked: Blocked, first: int, last: int) -> tuple[Ints, Ints]:

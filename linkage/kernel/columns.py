@@ -6,7 +6,7 @@ group of nicknames) is an array over the vocabulary, so that it is worked out on
 value.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -148,7 +148,8 @@ class Encoded:
     """Two files in common codes; for finding doubles in one file both sides are the same object.
 
     `counts` says per part how many rows of both files have each code, `people` how many rows there
-    are in all.
+    are in all. Beside `parts`, which are compared, the sides may have codes for blocking alone;
+    `made_of` says of which parts such a code is made.
     """
 
     a: Side
@@ -157,13 +158,15 @@ class Encoded:
     counts: Mapping[str, Ints]
     people: int
     parts: tuple[str, ...] = field(default=())
+    made_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def share(self, part: str) -> Singles:
         """For each row of `a`, the share of all rows that have its very value; NaN where missing.
 
-        `address` is what street, house number and area say together.
+        `address` is what street, house number and area say together, where it has no codes of its
+        own.
         """
-        if part == "address":
+        if part == "address" and part not in self.a.codes:
             return self._address
         codes = self.a.codes[part]
         share: Singles = np.append(self.counts[part] / self.people, np.nan).astype(np.float32)
@@ -191,6 +194,10 @@ class Encoded:
         """Whether rows are compared with rows of the same file."""
         return self.a is self.b
 
+    def atoms(self, rule: Sequence[str]) -> frozenset[str]:
+        """The parts that a blocking rule is about."""
+        return frozenset(part for one in rule for part in self.made_of.get(one, (one,)))
+
 
 def encode(a: Any, b: Any | None, plan: FilePlan, *, workers: int = 1) -> Encoded:
     """Encode the columns that a plan names; `b` is None for one file."""
@@ -203,18 +210,25 @@ def encode(a: Any, b: Any | None, plan: FilePlan, *, workers: int = 1) -> Encode
         sides: list[dict[str, Any]] = [{} for _ in tables]
         for (n, _), found in zip(columns, parts_of, strict=True):
             sides[n] = {**found, **sides[n]}
-        return _encoded(sides, rows, pool)
+        return _encoded(sides, rows, pool.map)
 
 
-def _encoded(sides: list[dict[str, Any]], rows: list[int], pool: ThreadPoolExecutor) -> Encoded:
-    """Standardised columns of one file or two in common codes."""
+def encode_standard(columns: Mapping[str, Any]) -> Encoded:
+    """Encode one file whose columns, texts by type, are standardised already."""
+    side: dict[str, Any] = {}
+    for name, column in columns.items():
+        side |= _as_parts(name, column.dictionary_encode())
+    rows = len(next(iter(columns.values())))
+    return _encoded([side], [rows], map)
+
+
+def _encoded(sides: list[dict[str, Any]], rows: list[int], each: Callable[..., Any]) -> Encoded:
+    """Standardised columns of one file or two in common codes; `each` is a map."""
     codes: list[dict[str, Any]] = [{} for _ in sides]
     vocabularies: dict[str, Vocabulary] = {}
     parts = list(sides[0])
     groups = _groups(parts)
-    unified = pool.map(
-        lambda g: _unified([[side[part] for part in g] for side in sides], g), groups
-    )
+    unified = each(lambda g: _unified([[side[part] for part in g] for side in sides], g), groups)
     for group, (vocabulary, indices) in zip(groups, unified, strict=True):
         for place, part in enumerate(group):
             for side, of in zip(codes, indices, strict=True):
@@ -254,13 +268,16 @@ def _parts_of(table: Any, one: Field, side: int) -> dict[str, Any]:
         return {one.type: number_codes(one.type, column)}
     found: dict[str, Any] = {}
     for name, values in _read(one, column).items():
-        if name == "first_name":
-            found |= _given(values)
-        elif name == "last_name":
-            found["last"] = values
-        else:
-            found[name if one.type not in ("text", "code") else f"{one.type}:{one.a}"] = values
+        free = one.type in ("text", "code")
+        found |= {f"{one.type}:{one.a}": values} if free else _as_parts(name, values)
     return found
+
+
+def _as_parts(name: str, values: Any) -> dict[str, Any]:
+    """A standardised column in the ways in which it is compared."""
+    if name == "first_name":
+        return _given(values)
+    return {"last" if name == "last_name" else name: values}
 
 
 def _read(one: Field, column: Any) -> dict[str, Any]:
@@ -393,6 +410,12 @@ def key(side: Side, parts: Sequence[str]) -> Packed:
     whole |= np.uint64(1)
     whole[missing] = 0
     return whole
+
+
+def date_codes(year: Ints, month: Ints, day: Ints) -> Codes:
+    """Codes of dates by part, month and day 0 where unknown; MISSING where the year is 0."""
+    codes = (year - _FIRST_YEAR) * _YEAR_DAYS + month * 32 + day
+    return np.where(year > 0, codes, MISSING).astype(np.int32)
 
 
 def date_parts(codes: Codes) -> tuple[Codes, Codes, Codes]:

@@ -21,12 +21,14 @@ import numpy as np
 from linkage.kernel.blocks import Blocked, pairs_of
 from linkage.kernel.columns import Encoded, Ints
 from linkage.kernel.levels import EXACT, Comparison, Levels, Pairs, compared
-from linkage.kernel.weights import Floats, Singles, Weights, rarities, rarity_of
+from linkage.kernel.weights import Floats, Singles, Weights, behind, rarities, rarity_of
 
 SAMPLE: Final = 250_000
 """Candidates that are compared in full for the estimation."""
 RANDOM: Final = 250_000
 """Random pairs on which agreement between strangers is counted."""
+OFTEN: Final = 25
+"""Random pairs at most for each row of a small file."""
 STRENGTH: Final = {"m": (40.0, 0.002), "h": (200.0, 0.002), "u": (50.0, 0.002)}
 """Pairs of each class that the usual rates count for: so many, or such a share of those counted if
 that is more. A level that never occurs keeps the usual proportion between the classes."""
@@ -38,6 +40,42 @@ MEMBERS: Final = 3.0
 """Other members of its household that a record meets at most: more aren't a household any more."""
 STARTS: Final = (0.7, 0.2, 0.95)
 """Shares of the smaller file that are matched, at the start."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many pairs of rows there are, and what may be among them.
+
+    `expected` matches are those were every row to have one; at most `most` pairs are matches, and
+    `members` pairs members of one household. `before` are pairs, matches and pairs of members that
+    count as seen before: what is usual where there is little to learn from. `once` says that a unit
+    has one row in `a`.
+    """
+
+    pairs: float
+    expected: float
+    most: float
+    members: float
+    once: bool = False
+    before: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    @classmethod
+    def of(cls, encoded: Encoded, most: float, *, once: bool) -> "Room":
+        """All pairs of two files, or of one."""
+        a, b = encoded.a.rows, encoded.b.rows
+        one = encoded.one_file
+        return cls(
+            pairs=a * b / (2 if one else 1),
+            expected=min(a, b) * (0.2 if one else 1.0),
+            most=most,
+            members=MEMBERS * max(a, b),
+            once=once,
+        )
+
+    @property
+    def space(self) -> float:
+        """All pairs, those before too."""
+        return float(self.pairs + self.before[0])
 
 
 @dataclass(frozen=True)
@@ -98,15 +136,27 @@ def sample(
 
 
 def strangers(
-    encoded: Encoded, which: Sequence[Comparison], generator: np.random.Generator
+    encoded: Encoded,
+    which: Sequence[Comparison],
+    generator: np.random.Generator,
+    among: Ints | None = None,
 ) -> tuple[Floats, ...]:
-    """How often each level occurs between random rows (one array per comparison)."""
-    left = generator.integers(0, encoded.a.rows, RANDOM)
-    right = generator.integers(0, encoded.b.rows, RANDOM)
-    different = left != right if encoded.one_file else np.ones(RANDOM, np.bool_)
+    """How often each level occurs between random rows (one array per comparison).
+
+    Of one file only the rows `among` are drawn, if given. However often they are paired, few rows
+    tell little: all pairs together count for no more than there are rows.
+    """
+    lefts = np.arange(encoded.a.rows) if among is None else among
+    rights = lefts if encoded.one_file else np.arange(encoded.b.rows)
+    rows = len(lefts) + (0 if encoded.one_file else len(rights))
+    size = min(RANDOM, OFTEN * rows) if len(lefts) and len(rights) else 0
+    left = lefts[generator.integers(0, max(len(lefts), 1), size)]
+    right = rights[generator.integers(0, max(len(rights), 1), size)]
+    different = left != right if encoded.one_file else np.ones(size, np.bool_)
     pairs = Pairs(encoded, left[different], right[different])
+    counting = min(1.0, rows / max(len(pairs), 1))
     return tuple(
-        _shares(one, np.bincount(levels, minlength=len(one.words)), 2)
+        _shares(one, counting * np.bincount(levels, minlength=len(one.words)), 2)
         for one, levels in zip(which, compared(pairs, which), strict=True)
     )
 
@@ -136,35 +186,22 @@ def estimate(
     seed: int,
     *,
     households: bool,
-    most: float,
-    once: bool,
+    room: Room,
+    among: Ints | None = None,
 ) -> tuple[Weights, Mapping[str, Singles]]:
-    """The model of two files, and the rarity of their values; at most `most` pairs are matches.
-
-    `once`: whether a unit has one row in `a`.
-    """
+    """The model of two files, and the rarity of their values; `among`: see `strangers`."""
     generator = np.random.default_rng(seed)
-    tables = rarities(encoded, which, once=once)
+    tables = rarities(encoded, which, once=room.once)
     some = sample(encoded, rules, blocked, which, tables, generator)
-    u = strangers(encoded, which, generator)
-    exact = _exact(encoded, which, u)
-    smaller = min(encoded.a.rows, encoded.b.rows)
-    space = encoded.a.rows * encoded.b.rows / (2 if encoded.one_file else 1)
-    begun = Weights(
-        comparisons=which,
-        m=tuple(_shares(one, np.zeros(len(one.words)), 0) for one in which),
-        h=tuple(_shares(one, np.zeros(len(one.words)), 1) for one in which),
-        u=exact,
-        matches=1.0,
-        household=1.0,
-        space=float(space),
-        once=once,
-    )
-    expected = smaller * (0.2 if encoded.one_file else 1.0)
-    climb = _Climb(which, some, rules, most, MEMBERS * max(encoded.a.rows, encoded.b.rows))
-    classes = (float(encoded.a.rows), 0.0) if households and _has_households(which) else (0.0,)
+    u = strangers(encoded, which, generator, among)
+    begun = usual(encoded, which, room, households=False, u=u)
+    climb = _Climb(which, some, [encoded.atoms(rule) for rule in rules], room)
+    rows = float(encoded.a.rows)
+    classes = (rows, 0.0) if households and _has_households(which) else (0.0,)
     ends = [
-        climb.on(replace(begun, matches=max(expected * start, 1.0), household=household), SHORT)
+        climb.on(
+            replace(begun, matches=max(room.expected * start, 1.0), household=household), SHORT
+        )
         for household in classes
         for start in STARTS
     ]
@@ -173,6 +210,33 @@ def estimate(
         if not _takes_matches(settled):
             return settled, tables
     return settled, tables
+
+
+def usual(
+    encoded: Encoded,
+    which: tuple[Comparison, ...],
+    room: Room,
+    *,
+    households: bool,
+    u: Sequence[Floats] | None = None,
+) -> Weights:
+    """What is usual in registers, where there is nothing to learn from but how rare values are."""
+    nothing = [np.zeros(len(one.words)) for one in which]
+    m, h, strange = (
+        tuple(_shares(one, none, place) for one, none in zip(which, nothing, strict=True))
+        for place in range(3)
+    )
+    _, matches, members = room.before
+    return Weights(
+        comparisons=which,
+        m=m,
+        h=h,
+        u=_exact(encoded, which, u or strange),
+        matches=max(matches, 1.0),
+        household=members if households and _has_households(which) else 0.0,
+        space=room.space,
+        once=room.once,
+    )
 
 
 def _has_households(which: Sequence[Comparison]) -> bool:
@@ -191,18 +255,16 @@ def _takes_matches(weights: Weights) -> bool:
 def _exact(
     encoded: Encoded, which: Sequence[Comparison], u: Sequence[Floats]
 ) -> tuple[Floats, ...]:
-    """u with the level `exact` counted instead of sampled: the chance that two rows agree."""
+    """u with the level `exact` counted instead of sampled: the chance that two rows agree.
+
+    As for `Singles` of rarity, some rows are reckoned to stand behind those that there are.
+    """
     result = []
     for one, rates in zip(which, u, strict=True):
         part = one.rarity.get("exact")
         rates = rates.copy()
         if part is not None and part != "address":
-            a, b = (
-                np.bincount(
-                    side.codes[part][side.codes[part] >= 0], minlength=_width(encoded, part)
-                )
-                for side in (encoded.a, encoded.b)
-            )
+            a, b = _counts(encoded, part)
             pairs = float(a.sum()) * float(b.sum())
             same = float(a.astype(np.float64) @ b.astype(np.float64))
             if encoded.one_file:
@@ -213,6 +275,8 @@ def _exact(
             chance = float(np.nanmean(share)) if not np.isnan(share).all() else rates[EXACT]
         else:
             chance = rates[EXACT]
+        if part is not None:
+            chance = behind(chance, encoded.people, _usual(one, 2)[EXACT])
         scale = (1.0 - chance) / max(1.0 - rates[EXACT], 1e-9)
         rates[2:] *= scale
         rates[EXACT] = chance
@@ -220,8 +284,14 @@ def _exact(
     return tuple(result)
 
 
-def _width(encoded: Encoded, part: str) -> int:
-    return len(encoded.counts[part])
+def _counts(encoded: Encoded, part: str) -> tuple[Ints, Ints]:
+    """How often each value occurs on either side."""
+    counts = encoded.counts[part]
+    if encoded.one_file:
+        return counts, counts
+    codes = encoded.a.codes[part]
+    a = np.bincount(codes[codes >= 0], minlength=len(counts))
+    return a, counts - a
 
 
 class _Climb:
@@ -231,17 +301,14 @@ class _Climb:
         self,
         which: tuple[Comparison, ...],
         some: Sample,
-        rules: Sequence[Sequence[str]],
-        most: float,
-        members: float,
+        rules: Sequence[frozenset[str]],
+        room: Room,
     ) -> None:
-        """At most `most` pairs are matches, and `members` pairs members of one household."""
         first, self._inverse = _patterns(which, some)
         self._levels = [column[first] for column in some.levels]
         self._learned_from = [_without(one, rules, some.found[first]) for one in which]
-        self._some, self._rules, self._most = some, rules, most
+        self._some, self._rules, self._room = some, rules, room
         self._patterns = len(first)
-        self._members = members
 
     def on(self, weights: Weights, rounds: int) -> tuple[Weights, float]:
         """Some rounds more, or until nothing moves; the model and its logarithm of likelihood."""
@@ -254,12 +321,37 @@ class _Climb:
             counts: Floats = np.vstack(
                 [np.bincount(self._inverse, one, minlength=self._patterns) for one in posterior]
             ).astype(np.float64)
-            weights = _maximised(
-                weights, counts, self._levels, self._learned_from, self._some.share, self._rules,
-                self._members,
-            )  # fmt: skip
-            weights = replace(weights, matches=min(weights.matches, self._most))
+            weights = self._maximised(weights, counts)
         return weights, likelihood
+
+    def _maximised(self, weights: Weights, counts: Floats) -> Weights:
+        """The weights that fit the pairs of each class best; `counts` are 3 × patterns."""
+        m: list[Floats] = []
+        h: list[Floats] = []
+        for place, one in enumerate(weights.comparisons):
+            rows = self._learned_from[place]
+            for kind, target in ((0, m), (1, h)):
+                size = len(one.words)
+                heard = np.bincount(self._levels[place][rows], counts[kind][rows], minlength=size)
+                if kind == 0:
+                    for word, (other, ratio) in one.rare.items():
+                        at = one.level(word)
+                        heard[at] = min(heard[at], ratio * heard[one.level(other)])
+                target.append(_shares(one, heard, kind))
+        moved = replace(weights, m=tuple(m), h=tuple(h))
+        _, matches, members = self._room.before
+        matches += self._found(counts[0], moved, moved.m)
+        members += self._found(counts[1], moved, moved.h)
+        return replace(
+            moved,
+            matches=float(min(np.clip(matches, 0.5, weights.space / 2), self._room.most)),
+            household=min(members, self._room.members) if weights.household else 0.0,
+        )
+
+    def _found(self, counts: Floats, weights: Weights, rates: Sequence[Floats]) -> float:
+        """How many pairs of a class there are, found by the rules or not."""
+        chance = _coverage(rates, weights.comparisons, self._rules)
+        return float(counts.sum()) / self._some.share / chance
 
 
 def _patterns(which: Sequence[Comparison], some: Sample) -> tuple[Ints, Ints]:
@@ -271,9 +363,9 @@ def _patterns(which: Sequence[Comparison], some: Sample) -> tuple[Ints, Ints]:
     return first, inverse
 
 
-def _without(one: Comparison, rules: Sequence[Sequence[str]], found: Ints) -> Any:
+def _without(one: Comparison, rules: Sequence[frozenset[str]], found: Ints) -> Any:
     """Which patterns a rule found that has nothing to do with the comparison."""
-    others = sum(1 << n for n, rule in enumerate(rules) if not set(rule) & _touched(one))
+    others = sum(1 << n for n, rule in enumerate(rules) if not rule & _touched(one))
     return (found & others) != 0
 
 
@@ -300,39 +392,8 @@ def _posterior(
     return parts / whole, float((np.log(whole) + most).sum())
 
 
-def _maximised(
-    weights: Weights,
-    counts: Floats,
-    levels: list[Levels],
-    learned_from: list[Any],
-    share: float,
-    rules: Sequence[Sequence[str]],
-    members: float,
-) -> Weights:
-    m: list[Floats] = []
-    h: list[Floats] = []
-    for place, one in enumerate(weights.comparisons):
-        rows = learned_from[place]
-        for kind, target in ((0, m), (1, h)):
-            size = len(one.words)
-            heard = np.bincount(levels[place][rows], counts[kind][rows], minlength=size)
-            if kind == 0:
-                for word, (other, ratio) in one.rare.items():
-                    at = one.level(word)
-                    heard[at] = min(heard[at], ratio * heard[one.level(other)])
-            target.append(_shares(one, heard, kind))
-    moved = replace(weights, m=tuple(m), h=tuple(h))
-    matches = counts[0].sum() / share / _coverage(moved.m, weights.comparisons, rules)
-    household = counts[1].sum() / share / _coverage(moved.h, weights.comparisons, rules)
-    return replace(
-        moved,
-        matches=float(np.clip(matches, 0.5, weights.space / 2)),
-        household=min(float(household), members) if weights.household else 0.0,
-    )
-
-
 def _coverage(
-    rates: Sequence[Floats], which: Sequence[Comparison], rules: Sequence[Sequence[str]]
+    rates: Sequence[Floats], which: Sequence[Comparison], rules: Sequence[frozenset[str]]
 ) -> float:
     """The chance that at least one rule finds a pair of a class, fields being independent."""
     agree: dict[str, float] = {}

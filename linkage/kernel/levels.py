@@ -419,14 +419,17 @@ class BirthDate(_One):
     atoms = ("birth_date",)
 
     def glance(self, pairs: Pairs) -> tuple[Levels, Bools | None]:
-        left, right = pairs.codes("birth_date")
+        return self.between(*pairs.codes("birth_date")), None
+
+    def between(self, left: Codes, right: Codes) -> Levels:
+        """The levels of two columns of dates."""
         levels = np.full(len(left), self.level("different"), np.int8)
         absent = (left < 0) | (right < 0)
         rows = np.flatnonzero((left != right) & ~absent)
         levels[rows] = self._unequal(left[rows], right[rows])
         levels[left == right] = EXACT
         levels[absent] = 0
-        return levels, None
+        return levels
 
     def _unequal(self, left: Codes, right: Codes) -> Levels:
         (year, month, day), (years, months, days) = date_parts(left), date_parts(right)

@@ -133,8 +133,8 @@ class _InOrder:
     def __init__(self, scorer: Scorer, rule: int, blocked: Blocked) -> None:
         self._scorer, self._blocked = scorer, blocked
         self._earlier = scorer._rules[:rule]
-        self._turn = _turns(scorer._weights.comparisons, scorer._rules[rule])
         encoded = scorer.encoded
+        self._turn = _turns(scorer._weights.comparisons, encoded.atoms(scorer._rules[rule]))
         self._encoded = replace(encoded, a=encoded.a.take(blocked.a), b=encoded.b.take(blocked.b))
         self._tables = {part: table[blocked.a] for part, table in scorer.tables.items()}
         self._sieve = scorer._sieve.ordered(self._encoded, self._tables, scorer._rules[rule])
@@ -211,10 +211,10 @@ class _InOrder:
         return result
 
 
-def _turns(which: Sequence[Comparison], rule: Sequence[str]) -> list[int]:
+def _turns(which: Sequence[Comparison], told: frozenset[str]) -> list[int]:
     """Which field is looked at first: what the rule doesn't tell, the cheap before the dear."""
     return sorted(
-        range(len(which)), key=lambda n: (bool(set(which[n].atoms) & set(rule)), which[n].cost, n)
+        range(len(which)), key=lambda n: (not told.isdisjoint(which[n].atoms), which[n].cost, n)
     )
 
 

@@ -98,8 +98,13 @@ def rarities(
     With `once` (a unit has one row in `a`), also how much oftener strangers agree on two parts
     together than on each by itself.
     """
-    parts = {part for one in comparisons for part in one.rarity.values()}
-    tables = {part: _rarity(encoded, part) for part in sorted(parts)}
+    tables = {}
+    for one in comparisons:
+        for word, part in one.rarity.items():
+            # what is usual between strangers is known of values that stand for themselves
+            usual = one.rates["exact"][2] if word in ("exact", "head") else None
+            if part not in tables:
+                tables[part] = _rarity(encoded, part, usual)
     if once:
         for pair in TOGETHER.values():
             if set(pair) <= set(encoded.parts):
@@ -131,13 +136,21 @@ def _together(encoded: Encoded, parts: tuple[str, str]) -> Singles:
     return result
 
 
-def _rarity(encoded: Encoded, part: str) -> Singles:
+def behind(share: Any, people: float, usual: float) -> Any:
+    """A share of rows, as if UNSEEN more with a usual share stood behind those that there are."""
+    return (share * people + UNSEEN * usual) / (people + UNSEEN)
+
+
+def _rarity(encoded: Encoded, part: str, usual: float | None) -> Singles:
     share = encoded.share(part).astype(np.float64)
     present = share[~np.isnan(share)]
     # rows of `a` meet a value of share p with frequency p: the mean of p is the sum of p²
-    usual = float(present.mean()) if len(present) else 1.0
-    smooth = (share * encoded.people + UNSEEN * usual) / (encoded.people + UNSEEN)
-    return np.nan_to_num(np.log(smooth / usual), nan=0.0).astype(np.float32)
+    mean = float(present.mean()) if len(present) else 1.0
+    if usual is not None:
+        mean = behind(mean, encoded.people, usual)
+    smooth = behind(share, encoded.people, mean)
+    rarity: Singles = np.nan_to_num(np.log(smooth / mean), nan=0.0).astype(np.float32)
+    return rarity
 
 
 def rarity_of(
