@@ -22,11 +22,17 @@ from linkage.plans import Field, FilePlan
 BIT: Final = float(np.log(2.0))
 SURE: Final = 1.0 - 1e-9
 """Above this, one probability is as good as another."""
+TOLD: Final = 0.005
+"""Bits that are worth a line."""
+MARKED: Final = 0.5
+"""Bits from which on a value is called rare or common."""
 
 LEVELS: Final[Mapping[str, str]] = {
     "missing": "missing on a side: says nothing",
     "exact": "the same",
     "head": "the same first given name",
+    "second": "called by the second given name",
+    "generation": "a generation apart",
     "nickname": "a nickname of the other",
     "initial": "an initial of the other",
     "part": "one is a part of the other",
@@ -54,17 +60,40 @@ class Unexplained(LinkageError):  # noqa: N818  (as in DatasetFault)
 
 @dataclass(frozen=True)
 class Term:
-    """What one field adds, in bits: `usual` for its level, `rarity` for the value agreed on."""
+    """What one field adds, in bits: `usual` for its level, `rarity` for the value agreed on.
+
+    `known` says whether both rows have it.
+    """
 
     name: str
     level: str
     usual: float
     rarity: float
+    known: bool
 
     @property
     def weight(self) -> float:
         """All that the field adds."""
         return self.usual + self.rarity
+
+    @property
+    def words(self) -> str:
+        """How the values compare."""
+        if self.level == "missing" and self.known:
+            return "says nothing beside the others"
+        words = LEVELS.get(self.level, self.level)
+        if abs(self.rarity) < MARKED:
+            return words
+        return f"{words}, and {'rare' if self.rarity > 0 else 'common'}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of the waterfall: what, in words, and how many bits it adds."""
+
+    name: str
+    words: str
+    bits: float
 
 
 @dataclass(frozen=True)
@@ -94,6 +123,18 @@ class Explanation:
         inside = float(np.clip(probability, 1.0 - SURE, SURE))
         return float(np.log2(inside / (1.0 - inside))) - own
 
+    def steps(self, probability: float | None) -> list[Step]:
+        """From two rows taken blindly to the probability in the end (None: before rivals)."""
+        found = [Step("prior", "two rows taken blindly", self.prior)]
+        found += [Step(one.name, one.words, one.weight) for one in self.terms]
+        if self.household < -TOLD:
+            found.append(Step("household", "members of one household may agree so", self.household))
+        rivals = 0.0 if probability is None else self.rivals(probability)
+        if abs(rivals) > TOLD:
+            others = "other pairs" if rivals < 0 else "no other pair in sight"
+            found.append(Step("rivals", f"{others} that these rows could be in", rivals))
+        return found
+
 
 def explain(encoded: Encoded, model: Model, left: int, right: int) -> Explanation:
     """Why row `left` of the first file and row `right` of the other weigh what they weigh."""
@@ -106,8 +147,9 @@ def explain(encoded: Encoded, model: Model, left: int, right: int) -> Explanatio
         place = int(levels[n - 1][0])
         # values that go together count with the second of them
         upto = rarity_of(weights.comparisons[:n], model.rarities, levels[:n], pairs)
-        usual, rare = table[0, place] - table[2, place], float(upto[0] - rarity[0])
-        terms.append(Term(one.name, one.words[place], usual / BIT, -rare / BIT))
+        usual, rare = float(table[0, place] - table[2, place]), float(upto[0] - rarity[0])
+        known = all(code[0] >= 0 for part in one.atoms for code in pairs.straight(part))
+        terms.append(Term(one.name, one.words[place], usual / BIT, -rare / BIT, known))
         rarity = upto
     strangers, odds = weights.odds(levels, rarity)
     return Explanation(

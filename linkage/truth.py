@@ -43,6 +43,23 @@ class Truth:
             return int((a * (a - 1)).sum() // 2)
         return int(a @ np.bincount(self.b[self.b >= 0], minlength=size + 1))
 
+    def all_pairs(self) -> tuple[Ints, Ints]:
+        """The pairs of rows that are about one unit; within one file each pair once."""
+        a = np.flatnonzero(self.a >= 0)
+        if self.b is None:
+            order = a[np.argsort(self.a[a], kind="stable")]
+            codes = self.a[order]
+            first = np.arange(1, len(order) + 1)
+            left, right = order, order
+        else:
+            there = np.flatnonzero(self.b >= 0)
+            right = there[np.argsort(self.b[there], kind="stable")]
+            codes, left = self.b[right], a
+            first = np.searchsorted(codes, self.a[left], side="left")
+        count = np.searchsorted(codes, self.a[left], side="right") - first
+        place = np.arange(int(count.sum())) + np.repeat(first - (np.cumsum(count) - count), count)
+        return np.repeat(left, count), right[place]
+
     def right(self, left: Any, right: Any) -> npt.NDArray[np.bool_]:
         """Which pairs of rows are about one unit."""
         one, other = self.a[left], (self.a if self.b is None else self.b)[right]

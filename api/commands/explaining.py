@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from api.commands import BadInput
 from linkage import files
-from linkage.explained import LEVELS, Explanation, Term, explain, fields_of, from_document
+from linkage.explained import Explanation, Step, Term, explain, fields_of, from_document
 from linkage.kernel.columns import NUMBERS, Encoded, encode
 from linkage.plans import Field, FilePlan
 
@@ -22,10 +22,6 @@ WIDTH: Final = 28
 """Characters of the widest bar of a waterfall."""
 OFF: Final = 0.05
 """Bits that a weight in the file may be off by before the files are said to have changed."""
-TOLD: Final = 0.005
-"""Bits that are worth a line."""
-MARKED: Final = 0.5
-"""Bits from which on a value is called rare or common."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ class Case:
             left_id=left_id,
             right_id=right_id,
             rule=row["rule"] if row else None,
-            stated=row["probability"] if row else None,
+            stated=row["probability"] if row and row["weight"] is not None else None,
             numbers=() if why else tuple(_numbers(encoded, plan, values)),
             weighed=weighed,
             why=why,
@@ -102,9 +98,7 @@ class Case:
     @property
     def rivals(self) -> float:
         """Bits that rival pairs, or that there are none, add in the end."""
-        if self.why is None or self.stated is None or self.rule == "national_number":
-            return 0.0
-        return self.why.rivals(self.stated)
+        return 0.0 if self.why is None or self.stated is None else self.why.rivals(self.stated)
 
     def told(self) -> dict[str, Any]:
         """All of it, for programs."""
@@ -149,18 +143,17 @@ class Case:
             sums.append(sums[-1] + one.term.weight)
         return sums
 
-    def steps(self) -> list[tuple[str, str, float]]:
-        """The waterfall: what, in words, and how many bits it adds."""
-        if self.why is None:
-            return []
-        found = [("prior", "two rows taken blindly", self.why.prior)]
-        found += [(one.term.name, _in_words(one), one.term.weight) for one in self.weighed]
-        if self.why.household < -TOLD:
-            found.append(("household", "members of one household may agree so", self.why.household))
-        if abs(self.rivals) > TOLD:
-            others = "other pairs" if self.rivals < 0 else "no other pair in sight"
-            found.append(("rivals", f"{others} that these rows could be in", self.rivals))
-        return found
+    def _values(self) -> dict[str, str]:
+        """What the two rows say, by field."""
+        return {one.term.name: f"{one.left or '–'} | {one.right or '–'}" for one in self.weighed}
+
+    def page(self) -> str:
+        """All of it, as a page."""
+        from linkage.charts import case_page
+
+        steps = self.why.steps(self.stated) if self.why else []
+        title = f"{self.left_id} and {self.right_id}"
+        return case_page(title, steps, self._values(), f"{title}: {self._outcome()}.")
 
     def lines(self) -> Iterator[str]:
         """All of it, for people."""
@@ -172,8 +165,7 @@ class Case:
         yield ""
         if self.why.crossed:
             yield "First and last name stand across; they are compared that way."
-        values = {one.term.name: f"{one.left or '–'} | {one.right or '–'}" for one in self.weighed}
-        yield from _drawn(self.steps(), values)
+        yield from _drawn(self.why.steps(self.stated), self._values())
         yield ""
         yield (
             "Weights are logarithms (base 2) of odds: 1 doubles them, 10 is a factor of a thousand."
@@ -186,16 +178,6 @@ class Case:
         if self.rule is None:
             return f"neither linked nor for review{stated}"
         return f"{'linked' if self.rule == 'fuzzy' else 'for review'}{stated}"
-
-
-def _in_words(one: Weighed) -> str:
-    """How the values compare."""
-    if one.term.level == "missing" and one.left and one.right:
-        return "says nothing beside the others"
-    words = LEVELS.get(one.term.level, one.term.level)
-    if abs(one.term.rarity) < MARKED:
-        return words
-    return f"{words}, and {'rare' if one.term.rarity > 0 else 'common'}"
 
 
 def _as_before(path: Path, plan: FilePlan, side: str, rows: int) -> Any:
@@ -271,23 +253,23 @@ def _numbers(
             yield field.type, *values.of([field]), "the same number" if one == other >= 0 else level
 
 
-def _drawn(steps: Sequence[tuple[str, str, float]], values: dict[str, str]) -> Iterator[str]:
+def _drawn(steps: Sequence[Step], values: dict[str, str]) -> Iterator[str]:
     """A waterfall in characters: each bar begins where the one before ended."""
     ends, total = [0.0], 0.0
-    for _, _, bits in steps:
-        total += bits
+    for step in steps:
+        total += step.bits
         ends.append(total)
     low, high = min(ends), max(ends)
     scale = WIDTH / max(high - low, 1e-9)
-    name = max(len(step[0]) for step in steps)
-    words = max(len(step[1]) for step in steps)
-    for (what, how, bits), begin, end in zip(steps, ends, ends[1:], strict=False):
+    name = max(len(step.name) for step in steps)
+    words = max(len(step.words) for step in steps)
+    for step, begin, end in zip(steps, ends, ends[1:], strict=False):
         first, last = (
             round((min(begin, end) - low) * scale),
             round((max(begin, end) - low) * scale),
         )
-        bar = " " * first + ("█" if bits >= 0 else "▒") * max(last - first, 1)
-        shown = f"{what:<{name}}  {how:<{words}}  {bits:+7.2f}  {end:+7.2f}  {bar}"
+        bar = " " * first + ("█" if step.bits >= 0 else "▒") * max(last - first, 1)
+        shown = f"{step.name:<{name}}  {step.words:<{words}}  {step.bits:+7.2f}  {end:+7.2f}  {bar}"
         yield shown.rstrip()
-        if what in values:
-            yield f"{'':<{name}}  {values[what]}"
+        if step.name in values:
+            yield f"{'':<{name}}  {values[step.name]}"

@@ -23,6 +23,7 @@ FileB = Annotated[Path, typer.Argument(help="Another one.")]
 Plan = Annotated[Path, typer.Option(help="Which columns mean what (YAML).")]
 Out = Annotated[Path, typer.Option(help="File for the links (.parquet or .csv).")]
 Seed = Annotated[int, typer.Option(help="Where chance begins: the same seed, the same links.")]
+Charts = Annotated[Path | None, typer.Option(help="Page of charts to write (HTML).")]
 Workers = Annotated[
     int | None, typer.Option(help="Threads; as many as there are cores unless given.", min=1)
 ]
@@ -38,6 +39,7 @@ def link(
         Path | None, typer.Option(help="Who each row of A is: its id, and the person's.")
     ] = None,
     truth_b: Annotated[Path | None, typer.Option(help="The same for B.")] = None,
+    charts: Charts = None,
     seed: Seed = 0,
     workers: Workers = None,
 ) -> None:
@@ -45,7 +47,7 @@ def link(
     if (truth_a is None) != (truth_b is None):
         raise BadInput("The truth is needed for both files: give --truth-a and --truth-b.")
     truths = [path for path in (truth_a, truth_b) if path is not None]
-    _run(_Job([a, b], plan, out, truths, seed, workers))
+    _run(_Job([a, b], plan, out, truths, charts, seed, workers))
 
 
 @app.command()
@@ -57,11 +59,12 @@ def dedupe(
         Path | None,
         typer.Option("--truth", "--truth-a", help="Who each row is: its id, and the person's."),
     ] = None,
+    charts: Charts = None,
     seed: Seed = 0,
     workers: Workers = None,
 ) -> None:
     """Find the rows of one file that are about the same."""
-    _run(_Job([a], plan, out, [truth] if truth else [], seed, workers))
+    _run(_Job([a], plan, out, [truth] if truth else [], charts, seed, workers))
 
 
 @plan_app.command("suggest")
@@ -132,11 +135,19 @@ def explain(
         Path | None, typer.Option(help="The first file, where it isn't where it was.")
     ] = None,
     b: Annotated[Path | None, typer.Option(help="The same for the other file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Page to write, with what the two rows say (HTML).")
+    ] = None,
 ) -> None:
     """Say why two rows were linked, or weren't: field by field, what it weighs."""
     from api.commands.explaining import Case
 
     case = Case.of(links, left_id, right_id, [a, b])
+    if html:
+        from linkage.files import writable
+
+        writable(html)
+        html.write_text(case.page(), encoding="utf-8")
     if the_screen().as_json:
         the_screen().answer(case.told())
         return
@@ -152,6 +163,7 @@ class _Job:
     plan_file: Path
     out: Path
     truths: list[Path]
+    charts: Path | None
     seed: int
     workers: int | None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -174,7 +186,8 @@ def _run(job: _Job) -> None:
 
         document = document_in(job.plan_file)
         plan = FilePlan.from_mapping(document, dedupe=len(job.files) == 1)
-        files.writable(job.out)
+        for path in filter(None, (job.out, job.charts)):
+            files.writable(path)
     with the_screen().progress() as tell:
         tell("read", 0, 0)
         with job.stage("read"):
@@ -196,6 +209,11 @@ def _run(job: _Job) -> None:
         tell("write", 0, 0)
         with job.stage("write"):
             files.write(job.out, _links(matched, ids), _about(job, document, matched, ids))
+        if job.charts:
+            from linkage.charts import page
+
+            with job.stage("charts"):
+                job.charts.write_text(page(matched, plan, truth), encoding="utf-8")
     _tell(job, plan, matched, truth)
 
 
