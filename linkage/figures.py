@@ -12,7 +12,7 @@ from linkage.kernel.columns import Encoded, Side
 from linkage.kernel.estimate import found_by
 from linkage.kernel.levels import Pairs, compared
 from linkage.kernel.weights import rarities, rarity_of
-from linkage.matching import Matched, Model
+from linkage.matching import Matched, Model, named
 from linkage.truth import Truth
 
 Floats = npt.NDArray[np.float64]
@@ -77,7 +77,7 @@ def blocking(matched: Matched, model: Model, left: Any, right: Any) -> tuple[lis
     bits = found_by(rules, Pairs(matched.encoded, left, right))
     told = [
         Blocking(
-            " + ".join(rule),
+            named(rule),
             candidates,
             int(((bits >> n) & 1).sum()),
             int((bits == 1 << n).sum()),
@@ -99,7 +99,7 @@ def best_possible(encoded: Encoded, model: Model) -> list[Floats]:
         tables = model.rarities
         if side is not encoded.a:
             turned = replace(encoded, a=encoded.b, b=encoded.a)
-            tables = rarities(turned, model.weights.comparisons)
+            tables = rarities(turned, model.weights.comparisons, once=model.weights.once)
         rows = np.unique(np.linspace(0, side.rows - 1, SELVES).astype(np.int64))
         pairs = Pairs(replace(encoded, a=side, b=side), rows, rows)
         levels = compared(pairs, model.weights.comparisons)

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from linkage.kernel import assign
-from linkage.kernel.blocks import PARTS, Blocked, block
+from linkage.kernel.blocks import FIELDS, PARTS, Blocked, block
 from linkage.kernel.columns import NUMBERS, Encoded, encode
 from linkage.kernel.estimate import Room, estimate
 from linkage.kernel.levels import Comparison, Pairs, compared, comparisons
@@ -124,7 +124,7 @@ def match(
     with clock.stage("block"):
         rules = _rules(encoded, plan)
         blocked = [block(encoded, rule) for rule in rules]
-        cost = {" + ".join(rule): one.candidates for rule, one in zip(rules, blocked, strict=True)}
+        cost = {named(rule): one.candidates for rule, one in zip(rules, blocked, strict=True)}
     with clock.stage("estimate"):
         weights, tables = estimate(
             encoded,
@@ -252,6 +252,11 @@ def _part(encoded: Encoded, field: str) -> str:
     if part in encoded.parts:
         return part
     return next(one for one in encoded.parts if one.split(":")[0] == field)
+
+
+def named(rule: tuple[str, ...]) -> str:
+    """A rule in the words of a plan."""
+    return " + ".join(FIELDS.get(part, part) for part in rule)
 
 
 def cost(encoded: Encoded, rule: tuple[str, ...]) -> int:

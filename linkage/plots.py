@@ -40,7 +40,9 @@ def _named(name: str) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{share:.2%}" if share >= 0.0001 or share == 0 else f"1 in {1 / share:,.0f}"
+    if 0 < share < 1e-4:
+        return f"1 in {1 / share:,.0f}"
+    return f"{share:.2%}" if share < 0.995 else f"{share:.4%}"
 
 
 def _bits(probability: float) -> float:

@@ -84,6 +84,7 @@ def plan_suggest(
 
 def _rules(plan: Mapping[str, Any], tables: list[Any]) -> list[dict[str, Any]]:
     """Every blocking rule that a plan allows: its fields, what it costs, whether it is chosen."""
+    from linkage.kernel.blocks import FIELDS
     from linkage.kernel.columns import encode
     from linkage.matching import chosen, cost, possible
     from linkage.plans import FilePlan
@@ -95,7 +96,7 @@ def _rules(plan: Mapping[str, Any], tables: list[Any]) -> list[dict[str, Any]]:
     )
     taken = chosen(encoded)
     types = [field["type"] for field in plan["fields"]]
-    names = {"head": "first_name", "last": "last_name"}
+    names = dict(FIELDS)
     names |= {part: kind for part in encoded.parts if types.count(kind := part.split(":")[0]) == 1}
     found = [
         {

@@ -21,6 +21,7 @@ CHUNK: Final = 1 << 17
 """Candidates looked at at a time."""
 PARTS: Final = {"first_name": "head", "last_name": "last"}
 """The part that a blocking rule means by a field; of a full first name the first one counts."""
+FIELDS: Final = {part: field for field, part in PARTS.items()}
 
 
 @dataclass(frozen=True)

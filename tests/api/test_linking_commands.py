@@ -1,5 +1,6 @@
 """`schakel link` and `schakel dedupe` on real files: what they write, tell, and refuse."""
 
+import html
 import json
 import subprocess
 import sys
@@ -376,3 +377,23 @@ def test_linking_starts_without_the_service() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout.split()
     assert not {"fastapi", "sqlalchemy", "httpx", "pydantic", "cryptography"} & set(loaded)
+
+
+def test_pages_of_charts_are_written_where_they_are_asked_for(cli: Cli, country: Path) -> None:
+    """That of a linkage names nobody; that of a pair says what the two rows hold."""
+    assert cli(f"{LINK} --charts page.html")[0] == 0
+    page = (country / "page.html").read_text()
+    assert page.count("<svg") == 6  # without the truth nothing to calibrate by
+    row = _links(country)[0]
+    pair = f"{row['left_id']} {row['right_id']}"
+    assert cli(f"explain links.parquet {pair} --html pair.html")[0] == 0
+    name = next(
+        a["last_name"]
+        for a in pq.read_table(country / "a.parquet").to_pylist()
+        if a["rec_id"] == row["left_id"]
+    )
+    assert html.escape(name) in (country / "pair.html").read_text()
+    assert f">{html.escape(name)}" not in page
+    code, _, err = cli(f"{LINK} --charts nowhere/page.html")
+    assert code == 2
+    assert "there is no folder nowhere" in err
