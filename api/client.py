@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 import httpx
 import pyrage
 
+from api.flow import Flow
 from api.profiles import Profile, ProfileFault, private_key
 from api.settings import Clock
 from keyvault.checkpoints import Checkpoint, read_checkpoint
@@ -233,12 +234,17 @@ class Client:
     def encrypt(self, source: Path, target: Path, progress: Progress = silent) -> str:
         """Encrypt an extract to the service's published recipient, on this machine.
 
-        The ciphertext's hex SHA-256 comes back. It isn't durable yet: see `hand_in`.
+        The ciphertext's hex SHA-256 comes back; by then it is durable.
         """
         recipient = pyrage.x25519.Recipient.from_str(self.public()["uploads"])
         size = source.stat().st_size
-        with source.open("rb") as plain, target.open("wb") as file, _Behind(file) as sealed:
+        with (
+            source.open("rb") as plain,
+            target.open("wb") as file,
+            _Behind(file) as sealed,
+        ):
             pyrage.encrypt_io(_Told(plain, size, "encrypting", progress), sealed, [recipient])
+            sealed.sync()
         return sealed.digest.hexdigest()
 
     def open_upload(
@@ -392,10 +398,7 @@ class Client:
         location = str(begun["location"])
         if begun["received"]:
             return location
-        with ThreadPoolExecutor(1) as disk:
-            durable = disk.submit(_make_durable, ciphertext)
-            self.send(location, ciphertext, progress)
-        durable.result()
+        self.send(location, ciphertext, progress)
         delivery = self.wait_delivery(location.rpartition("/")[2], progress, ("uploading",))
         if delivery["receipt"] is not None or delivery["state"] != "rejected":
             sent = {
@@ -620,11 +623,6 @@ def _passes(error: Unreachable | ServiceRefusal) -> bool:
     return isinstance(error, Unreachable) or error.type in PASSING or error.status >= 500
 
 
-def _make_durable(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -710,16 +708,18 @@ def _fingerprint(source: Path) -> dict[str, Any]:
 
 def _parts(file: BinaryIO, length: int) -> Iterator[bytes]:
     """So many bytes in small parts: a socket takes no more at a time, and the rest is copied."""
+    flow = Flow(file.fileno(), file.tell())
     while length and (part := file.read(min(PART, length))):
         yield part
         length -= len(part)
+        flow.read(file.tell())
 
 
 class _Behind:
     """A file that another thread hashes and writes, while the next bytes are made."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+        self._file, self._flow = file, Flow(file.fileno())
         self._thread = ThreadPoolExecutor(1)
         self._pending: deque[Future[None]] = deque()
         self._held = bytearray()
@@ -728,19 +728,15 @@ class _Behind:
     def __enter__(self) -> "_Behind":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        try:
-            if kind is None:
-                self._pass_on()
-                while self._pending:
-                    self._pending.popleft().result()
-        finally:
-            self._thread.shutdown()
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown()
+
+    def sync(self) -> None:
+        """Wait until everything is hashed, written and durable."""
+        self._pass_on()
+        while self._pending:
+            self._pending.popleft().result()
+        os.fsync(self._file.fileno())
 
     def write(self, data: bytes) -> int:
         """Take bytes; an error of writing is raised at one of the next calls."""
@@ -750,7 +746,7 @@ class _Behind:
         return len(data)
 
     def flush(self) -> None:
-        """Nothing: the end of the block writes what is held."""
+        """Nothing: `sync` writes what is held."""
 
     def _pass_on(self) -> None:
         if len(self._pending) == AHEAD:
@@ -761,6 +757,8 @@ class _Behind:
     def _keep(self, data: bytearray) -> None:
         self.digest.update(data)
         self._file.write(data)
+        self._file.flush()
+        self._flow.written(self._file.tell())
 
 
 class _Told:

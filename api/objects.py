@@ -15,10 +15,13 @@ import os
 import re
 import secrets
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from api.flow import Flow
 
 
 class ObjectFault(Exception):  # noqa: N818 - what is wrong with an object
@@ -40,6 +43,7 @@ class Objects:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._begun = Begun()
         for reader in READERS:
             (folder / reader).mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -104,7 +108,10 @@ class Objects:
         return self.path(name).open("rb")
 
     def sha256(self, name: str) -> str:
-        """Hex SHA-256 of what is stored, read in pieces."""
+        """Hex SHA-256 of what is stored: hashed while it came in, or read in pieces."""
+        digest = self._begun.at(name, self.path(name).stat().st_size)
+        if digest is not None:
+            return str(digest.hexdigest())
         digest = hashlib.sha256()
         with self.open(name) as file:
             for piece in iter(lambda: file.read(PIECE), b""):
@@ -116,11 +123,12 @@ class Objects:
 
         Raises `ObjectBusy` when somebody else holds it, in this process or in any other.
         """
-        return Growing(self.path(name))
+        return Growing(self.path(name), self._begun)
 
     def delete(self, name: str) -> None:
         """Remove an object durably; that it's gone already is fine."""
         path = self.path(name)
+        self._begun.forget(name)
         path.unlink(missing_ok=True)
         _sync_folder(path.parent)
 
@@ -189,14 +197,51 @@ class Writing:
         return self._digest.hexdigest()
 
 
+class Begun:
+    """Hashes of the beginnings of uploads, as far as this process wrote them itself.
+
+    Only beginnings that were acknowledged are kept: those never change, whichever process goes on.
+    The longest unused is forgotten first; what isn't known is read again.
+    """
+
+    MOST = 1000
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[int, Any]] = {}
+        self._lock = threading.Lock()
+
+    def at(self, name: str, offset: int) -> Any:
+        """A SHA-256 to go on with of an upload's first `offset` bytes, None if it isn't known."""
+        if offset == 0:
+            return hashlib.sha256()
+        with self._lock:
+            reached, digest = self._kept.get(name, (0, None))
+            return digest.copy() if reached == offset else None
+
+    def keep(self, name: str, offset: int, digest: Any) -> None:
+        """`offset` was acknowledged, and this is the hash of what is before it."""
+        with self._lock:
+            self._kept.pop(name, None)
+            self._kept[name] = offset, digest.copy()
+            if len(self._kept) > self.MOST:
+                del self._kept[next(iter(self._kept))]
+
+    def forget(self, name: str) -> None:
+        """The upload is gone."""
+        with self._lock:
+            self._kept.pop(name, None)
+
+
 class Growing:
     """The file behind an upload that is still coming in, with one writer at a time.
 
     The lock is the kernel's, on the open file: it holds across processes and ends with its holder.
+    Bytes are hashed as they come, sent to the disk soon and not kept in memory.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, begun: Begun) -> None:
+        self._path, self._begun = path, begun
+        self._digest: Any = None
         self._file = _opened(path, os.O_CREAT)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -210,6 +255,8 @@ class Growing:
         if os.fstat(self._file.fileno()).st_size < offset:
             raise ObjectFault("Bytes of an upload are missing; restore them from a backup.")
         self.cut(offset)
+        self._digest = self._begun.at(self._path.name, offset)
+        self._flow = Flow(self._file.fileno(), offset)
 
     @property
     def removed(self) -> bool:
@@ -231,7 +278,11 @@ class Growing:
 
     def write(self, data: bytes) -> None:
         """Add bytes; not durable before `sync`."""
+        if self._digest is not None:
+            self._digest.update(data)
         self._file.write(data)
+        self._file.flush()
+        self._flow.written(self._file.tell())
 
     def sync(self) -> int:
         """Make everything written durable; the new length comes back."""
@@ -242,8 +293,14 @@ class Growing:
             self._fresh = False
         return self._file.tell()
 
+    def acknowledged(self) -> None:
+        """What the last `sync` made durable is committed: it will not change any more."""
+        if self._digest is not None:
+            self._begun.keep(self._path.name, self._file.tell(), self._digest)
+
     def cut(self, offset: int) -> None:
         """Forget everything after `offset` (a checksum that didn't match) and stand there."""
+        self._digest = None
         self._file.flush()
         self._file.truncate(offset)
         self._file.seek(offset)

@@ -277,8 +277,7 @@ async def _receive(
         except Problem:
             file.cut(start)
             raise
-        reached = await run_in_threadpool(file.sync)
-        row = await run_in_threadpool(_acknowledge, service, actor, delivery, start, reached)
+        row = await run_in_threadpool(_acknowledge, service, actor, delivery, start, file)
     finally:
         file.close()
     if stalled:
@@ -421,10 +420,12 @@ async def _pieces(request: Request) -> Any:
 
 
 def _acknowledge(
-    service: Service, actor: Actor, delivery: str, start: int, reached: int
+    service: Service, actor: Actor, delivery: str, start: int, file: Growing
 ) -> Delivery:
+    reached = file.sync()
     with service.work(actor) as work:
         row = deliveries.advance_upload(work, delivery, start, reached, _patience(service))
+    file.acknowledged()
     return _finish_if_complete(service, actor, row)
 
 
