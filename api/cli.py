@@ -76,6 +76,7 @@ def _failed(error: Exception) -> int:
     from api.founding import Founded
     from api.profiles import ProfileFault
     from api.roles import BadUsers
+    from api.sealing import ExtractChanged
     from api.service import NotFounded
     from api.serving import UnknownRole, Unsafe
     from keyvault.errors import KeyvaultError
@@ -89,7 +90,7 @@ def _failed(error: Exception) -> int:
             return the_screen().fail({"detail": str(error)}, BAD_INPUT)
         case BadUsers() | UnknownRole():
             return the_screen().fail({"detail": str(error)}, BAD_INPUT)
-        case Unreachable() | Distrust() | PackageFault() | KeyvaultError():
+        case Unreachable() | Distrust() | ExtractChanged() | PackageFault() | KeyvaultError():
             return the_screen().fail({"detail": str(error)}, REFUSED)
         case NotFounded() | Founded() | Unsafe():
             return the_screen().fail({"detail": str(error)}, REFUSED)

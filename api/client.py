@@ -12,11 +12,9 @@ is proven to have grown from the one kept before.
 import base64
 import hashlib
 import json
-import os
+import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +26,7 @@ import pyrage
 
 from api.flow import Flow
 from api.profiles import Profile, ProfileFault, private_key
+from api.sealing import Sealing
 from api.settings import Clock
 from keyvault.checkpoints import Checkpoint, read_checkpoint
 from keyvault.errors import LedgerError, SignatureError
@@ -39,10 +38,8 @@ PIECE = 1 << 20
 REQUEST_PIECE = 64 << 20
 """Bytes of one request: each is made durable before the next."""
 PART = 128 << 10
-AHEAD = 16
-"""Pieces that encryption may be ahead of hashing and writing."""
 TUS = {"Tus-Resumable": "1.0.0"}
-PASSING = ("wrong-offset", "upload-busy")
+PASSING = ("wrong-offset", "upload-busy", "upload-stalled")
 """Refusals of a piece that go away when it's sent again from where the upload stands."""
 PAUSES = (0.5, 1, 2, 4, 8, 15, 15, 15, 15, 15)
 """Seconds between tries of the same thing: a minute and a half, since the service itself takes half
@@ -236,16 +233,20 @@ class Client:
 
         The ciphertext's hex SHA-256 comes back; by then it is durable.
         """
-        recipient = pyrage.x25519.Recipient.from_str(self.public()["uploads"])
-        size = source.stat().st_size
-        with (
-            source.open("rb") as plain,
-            target.open("wb") as file,
-            _Behind(file) as sealed,
-        ):
-            pyrage.encrypt_io(_Told(plain, size, "encrypting", progress), sealed, [recipient])
-            sealed.sync()
-        return sealed.digest.hexdigest()
+        with self._sealing(source, target, progress) as sealing:
+            return sealing.sha256()
+
+    def _sealing(
+        self,
+        source: Path,
+        target: Path,
+        progress: Progress,
+        at_end: Callable[[str], object] = lambda _sha256: None,
+    ) -> Sealing:
+        def tell(done: int, total: int) -> None:
+            progress("encrypting", done, total)
+
+        return Sealing(source, target, self.public()["uploads"], tell, at_end=at_end)
 
     def open_upload(
         self,
@@ -257,23 +258,19 @@ class Client:
         sha256: str | None = None,
     ) -> str:
         """Open an upload; the path under which its bytes are sent comes back."""
-        metadata = {
-            "dataset": dataset,
-            "period": period,
-            "mode": mode,
-            "sha256": sha256 or _sha256(ciphertext),
-        }
+        what = {"dataset": dataset, "period": period, "mode": mode}
+        what["sha256"] = sha256 or _sha256(ciphertext)
+        return self._open_upload(what, ciphertext.stat().st_size)
+
+    def _open_upload(self, metadata: Mapping[str, str], length: int) -> str:
         response = self._send(
             "POST",
             "/uploads",
             headers={
                 **TUS,
                 "Authorization": f"Bearer {self.token()}",
-                "Upload-Length": str(ciphertext.stat().st_size),
-                "Upload-Metadata": ",".join(
-                    f"{key} {base64.b64encode(value.encode()).decode()}"
-                    for key, value in metadata.items()
-                ),
+                "Upload-Length": str(length),
+                "Upload-Metadata": _metadata(metadata),
             },
         )
         self._answer(response)
@@ -302,18 +299,35 @@ class Client:
         within the last request, which can outlast the line it came on. That comparison covers every
         byte, so the requests carry no checksums of their own.
         """
-        size = ciphertext.stat().st_size
+        self._send_all(location, ciphertext, ciphertext.stat().st_size, progress)
+
+    def _send_all(
+        self,
+        location: str,
+        ciphertext: Path,
+        size: int,
+        progress: Progress,
+        sealing: Sealing | None = None,
+        declared: Callable[[], str] | None = None,
+    ) -> None:
+        """Send a file that may still be growing; `declared` gives its hash, once it is whole."""
         offset, pauses = self.offset(location), iter(PAUSES)
         with ciphertext.open("rb", buffering=0) as file:
             while offset < size:
+                length = min(REQUEST_PIECE, size - offset)
+                last = {}
+                if declared is not None and offset + length == size:
+                    last = {"Upload-Metadata": _metadata({"sha256": declared()})}
+                file.seek(offset)
                 try:
                     offset = self._send_piece(
-                        location, offset, min(REQUEST_PIECE, size - offset), file
+                        location, offset, length, _parts(file, length, sealing), last
                     )
                     pauses = iter(PAUSES)
                 except (Unreachable, ServiceRefusal) as error:
                     offset = self._after(error, location, offset, pauses)
-                progress("sending", offset, size)
+                if sealing is None or sealing.over:
+                    progress("sending", offset, size)
 
     def _after(
         self,
@@ -331,14 +345,21 @@ class Client:
             offset = int(self._delivery(location)["offset"])
         return offset
 
-    def _send_piece(self, location: str, offset: int, length: int, file: BinaryIO) -> int:
-        file.seek(offset)
+    def _send_piece(
+        self,
+        location: str,
+        offset: int,
+        length: int,
+        parts: Iterator[bytes],
+        more: Mapping[str, str],
+    ) -> int:
         response = self._send(
             "PATCH",
             location,
-            content=_parts(file, length),
+            content=parts,
             headers={
                 **TUS,
+                **more,
                 "Authorization": f"Bearer {self.token()}",
                 "Content-Type": "application/offset+octet-stream",
                 "Content-Length": str(length),
@@ -389,16 +410,13 @@ class Client:
         what = {"dataset": dataset, "period": period, "mode": mode}
         begun = self._begun(source, ciphertext, notes, what)
         if begun is None:
-            sha256 = self.encrypt(source, ciphertext, progress)
-            location = self.open_upload(ciphertext, dataset, period, mode, sha256=sha256)
-            begun = {**_fingerprint(source), **what, "location": location,
-                     "server": self.profile.server, "sha256": sha256,
-                     "received": False}  # fmt: skip
-            notes.write_text(json.dumps(begun))
+            begun = self._begin(source, ciphertext, notes, what, progress)
+        elif not begun["received"]:
+            sha256, size = str(begun["sha256"]), ciphertext.stat().st_size
+            self._send_all(begun["location"], ciphertext, size, progress, declared=lambda: sha256)
         location = str(begun["location"])
         if begun["received"]:
             return location
-        self.send(location, ciphertext, progress)
         delivery = self.wait_delivery(location.rpartition("/")[2], progress, ("uploading",))
         if delivery["receipt"] is not None or delivery["state"] != "rejected":
             sent = {
@@ -409,7 +427,7 @@ class Client:
                 "bytes": ciphertext.stat().st_size,
             }
             self._check_receipt(delivery["receipt"], sent)
-            notes.write_text(json.dumps({**begun, "received": True}))
+            _note(notes, {**begun, "received": True})
             ciphertext.unlink()
         return location
 
@@ -428,24 +446,68 @@ class Client:
                 "kept. Show this to whoever runs the service before sending anything else."
             )
 
+    def _begin(
+        self,
+        source: Path,
+        ciphertext: Path,
+        notes: Path,
+        what: Mapping[str, str],
+        progress: Progress,
+    ) -> dict[str, Any]:
+        """Encrypt and send at the same time; what has to be noted of it comes back.
+
+        What is cut off before the ciphertext is whole can't go on: its notes hold no hash.
+        """
+        begun = {**_fingerprint(source), **what, "server": self.profile.server, "received": False}
+        opened = threading.Event()
+
+        def whole(sha256: str) -> None:
+            opened.wait()
+            begun["sha256"] = sha256
+            if "location" in begun:
+                _note(notes, begun)
+
+        with self._sealing(source, ciphertext, progress, whole) as sealing:
+            try:
+                size = sealing.length()
+                begun["location"] = self._open_upload(what, size)
+                _note(notes, begun)
+            finally:
+                opened.set()
+            self._send_all(
+                str(begun["location"]), ciphertext, size, progress, sealing, sealing.sha256
+            )
+        return begun
+
     def _begun(
         self, source: Path, ciphertext: Path, notes: Path, what: Mapping[str, str]
     ) -> dict[str, Any] | None:
-        """What was noted of an upload of this very file that was begun before."""
+        """What was noted of an upload of this very file that was begun before and can go on.
+
+        One that can't is given up: the ciphertext that it began with will be another.
+        """
         try:
             begun: dict[str, Any] = json.loads(notes.read_text())
         except (FileNotFoundError, ValueError):
             return None
-        same = {**_fingerprint(source), **what, "server": self.profile.server}
-        if any(begun.get(key) != value for key, value in same.items()):
+        if begun.get("server") != self.profile.server or "location" not in begun:
             return None
-        if not begun.get("received") and not ciphertext.exists():
-            return None
+        same = {**_fingerprint(source), **what}
         try:
-            self.offset(begun["location"])
+            if all(begun.get(key) == value for key, value in same.items()) and (
+                begun.get("received") or ("sha256" in begun and ciphertext.exists())
+            ):
+                self.offset(begun["location"])
+                return begun
+            if not begun.get("received"):
+                self._give_up(begun["location"])
         except ServiceRefusal:
-            return None
-        return begun
+            pass
+        return None
+
+    def _give_up(self, location: str) -> None:
+        headers = {**TUS, "Authorization": f"Bearer {self.token()}"}
+        self._answer(self._send("DELETE", location, headers=headers))
 
     def wait_delivery(
         self,
@@ -706,69 +768,33 @@ def _fingerprint(source: Path) -> dict[str, Any]:
     return {"size": stat.st_size, "changed": stat.st_mtime_ns}
 
 
-def _parts(file: BinaryIO, length: int) -> Iterator[bytes]:
-    """So many bytes in small parts: a socket takes no more at a time, and the rest is copied."""
-    flow = Flow(file.fileno(), file.tell())
-    while length and (part := file.read(min(PART, length))):
+def _metadata(pairs: Mapping[str, str]) -> str:
+    """tus: comma-separated `key base64value` pairs."""
+    return ",".join(
+        f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in pairs.items()
+    )
+
+
+def _note(notes: Path, begun: Mapping[str, Any]) -> None:
+    """Keep notes: the old ones or the new ones are there, whatever happens meanwhile."""
+    unfinished = notes.with_name(notes.name + ".new")
+    unfinished.write_text(json.dumps(begun))
+    unfinished.replace(notes)
+
+
+def _parts(file: BinaryIO, length: int, sealing: Sealing | None) -> Iterator[bytes]:
+    """So many bytes in small parts, as soon as they are there.
+
+    Small ones, since a socket takes no more at a time and the rest would be copied.
+    """
+    here = ready = file.tell()
+    end, flow = here + length, Flow(file.fileno(), here)
+    while here < end:
+        if here == ready:
+            ready = min(end, sealing.reached(here)) if sealing else end
+        part = file.read(min(PART, ready - here))
+        if not part:
+            return
         yield part
-        length -= len(part)
-        flow.read(file.tell())
-
-
-class _Behind:
-    """A file that another thread hashes and writes, while the next bytes are made."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._flow = file, Flow(file.fileno())
-        self._thread = ThreadPoolExecutor(1)
-        self._pending: deque[Future[None]] = deque()
-        self._held = bytearray()
-        self.digest = hashlib.sha256()
-
-    def __enter__(self) -> "_Behind":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.shutdown()
-
-    def sync(self) -> None:
-        """Wait until everything is hashed, written and durable."""
-        self._pass_on()
-        while self._pending:
-            self._pending.popleft().result()
-        os.fsync(self._file.fileno())
-
-    def write(self, data: bytes) -> int:
-        """Take bytes; an error of writing is raised at one of the next calls."""
-        self._held += data
-        if len(self._held) >= PIECE:
-            self._pass_on()
-        return len(data)
-
-    def flush(self) -> None:
-        """Nothing: `sync` writes what is held."""
-
-    def _pass_on(self) -> None:
-        if len(self._pending) == AHEAD:
-            self._pending.popleft().result()
-        self._pending.append(self._thread.submit(self._keep, self._held))
-        self._held = bytearray()
-
-    def _keep(self, data: bytearray) -> None:
-        self.digest.update(data)
-        self._file.write(data)
-        self._file.flush()
-        self._flow.written(self._file.tell())
-
-
-class _Told:
-    """A file whose reading is told."""
-
-    def __init__(self, file: BinaryIO, size: int, stage: str, progress: Progress) -> None:
-        self._file, self._size, self._stage, self._progress = file, size, stage, progress
-
-    def read(self, count: int = -1) -> bytes:
-        """Bytes, as asked."""
-        data = self._file.read(count)
-        self._progress(self._stage, self._file.tell(), self._size)
-        return data
+        here += len(part)
+        flow.passed(here)

@@ -21,38 +21,32 @@ class Flow:
     """What passes through one open file, from an offset on; it is told how far it came."""
 
     def __init__(self, handle: int, offset: int = 0) -> None:
-        self._handle, self._over, self._begun = handle, offset, offset
+        self._handle, self._begun, self._over = handle, offset, offset
 
     def written(self, offset: int) -> None:
         """The file was written up to here, past any buffer of this process."""
-        if offset - self._begun < STRETCH:
-            return
-        _sync_range(self._handle, self._begun, offset - self._begun, WRITE)
-        if self._over < self._begun:  # a stretch behind: the disk had time for it
-            _sync_range(self._handle, self._over, self._begun - self._over, WAIT_FOR_ALL)
-            _drop(self._handle, self._over, self._begun - self._over)
-        self._over, self._begun = self._begun, offset
+        if offset - self._begun >= STRETCH:
+            _sync_range(self._handle, self._begun, offset - self._begun, WRITE)
+            self._begun = offset
 
-    def read(self, offset: int) -> None:
-        """The file was read up to here and won't be again soon."""
-        if offset - self._over >= STRETCH:
-            _drop(self._handle, self._over, offset - self._over)
-            self._over = offset
+    def passed(self, offset: int) -> None:
+        """Nobody needs what is before this soon; it waits for the disk a stretch behind."""
+        end = offset - STRETCH
+        if end - self._over >= STRETCH:
+            _sync_range(self._handle, self._over, end - self._over, WAIT_FOR_ALL)
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(self._handle, self._over, end - self._over, os.POSIX_FADV_DONTNEED)
+            self._over = end
 
 
 def _nothing(_handle: int, _offset: int, _length: int, _how: int) -> None:
     """Not on this system."""
 
 
-def _drop(handle: int, offset: int, length: int) -> None:
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(handle, offset, length, os.POSIX_FADV_DONTNEED)
-
-
 def _by_libc() -> Callable[[int, int, int, int], object]:
     function = ctypes.CDLL(None).sync_file_range
     function.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
-    return function  # type: ignore[no-any-return]  # what fails is found out by the sync that counts
+    return function  # what fails is found out by the sync that counts
 
 
 _sync_range = _by_libc() if sys.platform == "linux" else _nothing

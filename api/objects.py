@@ -283,6 +283,7 @@ class Growing:
         self._file.write(data)
         self._file.flush()
         self._flow.written(self._file.tell())
+        self._flow.passed(self._file.tell())
 
     def sync(self) -> int:
         """Make everything written durable; the new length comes back."""

@@ -138,17 +138,20 @@ def _metadata(text: str) -> dict[str, str]:
 
 @router.post("/uploads", status_code=201, summary="Open an upload (tus creation)")
 def create(request: Request) -> Response:
-    """Metadata: dataset, period, mode (`new` unless named), sha256 of the whole ciphertext."""
+    """Metadata: dataset, period, mode (`new` unless named), sha256 of the whole ciphertext.
+
+    Who sends while the file is still being encrypted declares its hash later: see `append`.
+    """
     service: Service = request.app.state.service
     actor = request.app.state.actor(request)
     _speaks_tus(request)
     metadata = _metadata(request.headers.get("upload-metadata", ""))
-    missing = [name for name in ("dataset", "period", "sha256") if not metadata.get(name)]
+    missing = [name for name in ("dataset", "period") if not metadata.get(name)]
     if missing:
         raise Problem(
             "bad-request",
             f"Upload-Metadata lacks {', '.join(missing)}.",
-            "Name dataset, period, mode and the SHA-256 of the encrypted file.",
+            "Name dataset and period, and mode and the SHA-256 of the encrypted file besides.",
         )
     with service.work(actor) as work:
         deliveries.refuse_too_many(work, service.settings.open_uploads, _patience(service))
@@ -157,7 +160,7 @@ def create(request: Request) -> Response:
             metadata["dataset"],
             metadata["period"],
             metadata.get("mode") or "new",
-            metadata["sha256"].lower(),
+            metadata.get("sha256", "").lower(),
             _number(request, "upload-length"),
             service.settings.longest_upload,
         )
@@ -194,7 +197,7 @@ def _as_metadata(row: Delivery) -> str:
         "sha256": row.declared_sha256,
     }
     return ",".join(
-        f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in kept.items()
+        f"{key} {base64.b64encode(value.encode()).decode()}" for key, value in kept.items() if value
     )
 
 
@@ -241,7 +244,11 @@ def _checksum(request: Request) -> tuple[Any, bytes] | None:
 
 @router.patch("/uploads/{delivery}", status_code=204, summary="Send bytes")
 async def append(request: Request, delivery: str) -> Response:
-    """tus: bytes from an offset on. What arrived before a broken line stays."""
+    """tus: bytes from an offset on. What arrived before a broken line stays.
+
+    Upload-Metadata may hold the sha256 of the whole, if it wasn't declared at creation; it has to
+    with the request that brings the last byte.
+    """
     service: Service = request.app.state.service
     actor = await run_in_threadpool(request.app.state.actor, request)
     _speaks_tus(request)
@@ -252,7 +259,8 @@ async def append(request: Request, delivery: str) -> Response:
             "Use a tus client, or `schakel upload`.",
         )
     start, checksum = _number(request, "upload-offset"), _checksum(request)
-    row = await _receive(service, actor, request, delivery, start, checksum)
+    sha256 = _metadata(request.headers.get("upload-metadata", "")).get("sha256", "").lower()
+    row = await _receive(service, actor, request, delivery, start, checksum, sha256)
     headers = {"Upload-Offset": str(row.offset), **_expires(service, row)}
     return Response(status_code=204, headers=headers)
 
@@ -264,12 +272,13 @@ async def _receive(
     delivery: str,
     start: int,
     checksum: tuple[Any, bytes] | None,
+    sha256: str,
 ) -> Delivery:
-    file, length = await run_in_threadpool(_held, service, actor, delivery, start)
+    file, row = await run_in_threadpool(_held, service, actor, delivery, start, sha256)
     stalled = False
     try:
         try:
-            await _write_body(request, file, start, length, checksum)
+            await _write_body(request, file, start, row, checksum)
         except (ClientDisconnect, TimeoutError) as broken:
             stalled = isinstance(broken, TimeoutError)
             if checksum is not None:  # the rest never came, so the checksum can't hold
@@ -285,6 +294,11 @@ async def _receive(
     return row
 
 
+UNDECLARED = Problem(
+    "bad-request",
+    "The last bytes came in, and the SHA-256 of the whole was never declared. They were not kept.",
+    "Send them again with Upload-Metadata: sha256, and the hexadecimal digits in base64.",
+)
 STALLED = Problem(
     "upload-stalled",
     f"No byte came for {IDLE:.0f} seconds, so this request was ended.",
@@ -304,8 +318,10 @@ WITHDRAWN = Problem(
 )
 
 
-def _held(service: Service, actor: Actor, delivery: str, start: int) -> tuple[Growing, int]:
-    """The object, locked, and the upload's length. The offset is looked at under the lock.
+def _held(
+    service: Service, actor: Actor, delivery: str, start: int, sha256: str
+) -> tuple[Growing, Delivery]:
+    """The object, locked, and the upload. The offset is looked at under the lock.
 
     Looked at before it, the offset could be another writer's past: cutting the file there would
     lose bytes that were acknowledged.
@@ -319,24 +335,26 @@ def _held(service: Service, actor: Actor, delivery: str, start: int) -> tuple[Gr
     try:
         with service.work(actor) as work:
             row = deliveries.advance_upload(work, delivery, start, start, _patience(service))
+            if sha256:
+                deliveries.declare(row, sha256)
         file.begin(start)
     except BaseException:
         file.abandon()
         file.close()
         raise
-    return file, row.length
+    return file, row
 
 
 async def _write_body(
     request: Request,
     file: Growing,
     start: int,
-    length: int,
+    row: Delivery,
     checksum: tuple[Any, bytes] | None,
 ) -> None:
     """Write pieces as they come; the first bytes are looked at before any is kept."""
     begun = bytearray(file.start(MAGIC_LENGTH) if start < MAGIC_LENGTH else b"?" * MAGIC_LENGTH)
-    room = length - start
+    room = row.length - start
     digest = checksum[0] if checksum else None
 
     def write(data: bytes) -> None:
@@ -361,6 +379,8 @@ async def _write_body(
                 if refused is not None:
                     raise refused
             await keep(piece)
+    if room == 0 and not row.declared_sha256:
+        raise UNDECLARED
     if checksum is not None and digest is not None and digest.digest() != checksum[1]:
         raise Problem(
             "checksum-mismatch",

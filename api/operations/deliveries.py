@@ -81,7 +81,10 @@ def dataset(work: Work, identifier: str) -> Dataset:
 def create_upload(
     work: Work, dataset_id: str, period: str, mode: str, sha256: str, length: int, longest: int
 ) -> Delivery:
-    """Open a delivery that ciphertext can be sent to, piece by piece."""
+    """Open a delivery that ciphertext can be sent to, piece by piece.
+
+    The hash of the whole may be empty; then it is declared before the last byte (`declare`).
+    """
     row = work.session.get(Dataset, dataset_id)
     work.demand("upload.create", Thing(organisation=row.organisation) if row else ABSENT_THING)
     entry: Dataset = found(row)
@@ -142,12 +145,8 @@ def _refuse_unfit(period: str, sha256: str, length: int, longest: int) -> None:
             "This is no reference period.",
             "Write a year, quarter, month or week: 2024, 2024-Q3, 2024-07, 2024-W27.",
         )
-    if not SHA256.fullmatch(sha256):
-        raise Problem(
-            "bad-request",
-            "This is no SHA-256.",
-            "Give the encrypted file's SHA-256 in 64 hexadecimal digits (`sha256sum`).",
-        )
+    if sha256:
+        _refuse_no_sha256(sha256)
     if length == 0:
         raise Problem("bad-request", "The file is empty.", "Upload the encrypted extract.")
     if length > longest:
@@ -155,6 +154,15 @@ def _refuse_unfit(period: str, sha256: str, length: int, longest: int) -> None:
             "too-large",
             f"An encrypted delivery may have {longest} bytes at most.",
             "Deliver shorter periods, or ask the office for a larger limit.",
+        )
+
+
+def _refuse_no_sha256(sha256: str) -> None:
+    if not SHA256.fullmatch(sha256):
+        raise Problem(
+            "bad-request",
+            "This is no SHA-256.",
+            "Give the encrypted file's SHA-256 in 64 hexadecimal digits (`sha256sum`).",
         )
 
 
@@ -239,6 +247,18 @@ def advance_upload(
         raise wrong_offset(delivery.offset)
     delivery.offset, delivery.moved_at = offset, work.now
     return delivery
+
+
+def declare(delivery: Delivery, sha256: str) -> None:
+    """Say which hash the whole upload will have; said once, it stands."""
+    _refuse_no_sha256(sha256)
+    if delivery.declared_sha256 not in ("", sha256):
+        raise Problem(
+            "bad-request",
+            "Another SHA-256 was declared for this upload before.",
+            "Send the file that was declared, or open another upload.",
+        )
+    delivery.declared_sha256 = sha256
 
 
 def wrong_offset(offset: int) -> Problem:
