@@ -1,8 +1,8 @@
 """The outside view: what the command line and other programs use to talk to a service.
 
-`Client` gets its tokens by itself. `upload` encrypts on this machine first, keeps the ciphertext
-until a receipt is there that holds, and goes on where a broken line left off; `download` opens the
-envelope here and checks every file against the signed manifest.
+`Client` gets its tokens by itself. `upload` encrypts on this machine, sends the ciphertext while it
+grows, keeps it until a receipt is there that holds, and goes on where a broken line left off;
+`download` opens the envelope here and checks every file against the signed manifest.
 
 The service isn't believed on its word. Its public keys are kept at first use and may not change
 behind one's back; receipts are verified with them, and a checkpoint is kept only when the ledger

@@ -109,7 +109,10 @@ class Sealing:
             self._target.open("wb") as file,
             _Behind(file, self._kept) as behind,
         ):
-            pyrage.encrypt_io(plain, _Heads(behind, self._headed), [self._recipient])
+            try:
+                pyrage.encrypt_io(plain, _Heads(behind, self._headed), [self._recipient])
+            except pyrage.EncryptError as error:  # of a fault in writing it holds the text only
+                raise behind.fault or error from None
             behind.finish()
             if file.tell() != self._length:
                 raise ExtractChanged(
@@ -166,6 +169,7 @@ class _Behind:
         self._held: list[bytes] = []
         self._size = 0
         self.digest = hashlib.sha256()
+        self.fault: BaseException | None = None
 
     def __enter__(self) -> "_Behind":
         return self
@@ -194,9 +198,15 @@ class _Behind:
         self._held, self._size = [], 0
 
     def _keep(self, pieces: list[bytes]) -> None:
-        data = b"".join(pieces)
-        self.digest.update(data)
-        self._file.write(data)
-        self._file.flush()
-        self._flow.written(self._file.tell())
-        self._kept(self._file.tell())
+        if self.fault is not None:
+            return  # what comes after a gap is of no use
+        try:
+            data = b"".join(pieces)
+            self.digest.update(data)
+            self._file.write(data)
+            self._file.flush()
+            self._flow.written(self._file.tell())
+            self._kept(self._file.tell())
+        except BaseException as error:
+            self.fault = error
+            raise

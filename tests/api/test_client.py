@@ -2,6 +2,7 @@
 
 import base64
 import json
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from api.client import (
 )
 from api.demo.extracts import declarations
 from api.profiles import Profile, ProfileFault
+from api.sealing import ExtractChanged
 from keyvault.checkpoints import Checkpoint, write_checkpoint
 from keyvault.signing import seal_document
 from tests.api.house import House, refusal_of
@@ -259,6 +261,107 @@ def test_a_proxy_that_loses_patience_is_no_failure_either(
 
     between.answer = answer
     assert holder.upload(extract, DATASET, "2048")["state"] == "accepted"
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests and pieces so small that an extract of the demo takes several."""
+    monkeypatch.setattr("api.client.REQUEST_PIECE", 200_000)
+    monkeypatch.setattr("api.sealing.PIECE", 50_000)
+    monkeypatch.setattr("api.sealing.AHEAD", 1)
+
+
+@pytest.fixture
+def long_extract(extract: Path) -> Path:
+    """More than age takes at once, and rows that are there twice: its content isn't looked at."""
+    extract.write_bytes(extract.read_bytes() * 40)
+    assert extract.stat().st_size > 1_500_000
+    return extract
+
+
+@pytest.mark.usefixtures("small")
+def test_an_extract_is_sent_while_it_is_still_being_encrypted(
+    holder: Client, between: Between, long_extract: Path
+) -> None:
+    """The service has its first bytes before the last ones exist; the hash comes with those."""
+    arrived = threading.Event()
+
+    def answer(request: httpx.Request, ask: Callable[[], httpx.Response]) -> httpx.Response:
+        response = ask()
+        if request.method == "PATCH":
+            arrived.set()
+        return response
+
+    def held_up(stage: str, done: int, total: int) -> None:
+        if stage == "encrypting" and done > total / 2:
+            assert arrived.wait(20)
+
+    between.answer = answer
+    location = holder.hand_in(long_extract, DATASET, "2060", held_up)
+    sent = [seen.headers for seen in between.requests if seen.method == "PATCH"]
+    declared = ["Upload-Metadata" in headers for headers in sent]
+    assert len(declared) > 5
+    assert declared == [False] * (len(declared) - 1) + [True]
+    receipt = holder.get(f"/deliveries/{location.rpartition('/')[2]}")["receipt"]
+    assert receipt["bytes"] > long_extract.stat().st_size
+
+
+def _cut(
+    holder: Client, extract: Path, period: str, stage: str, kind: type[BaseException]
+) -> tuple[str, dict[str, Any]]:
+    """The location of an upload that something ended half-way in a stage, and what was noted."""
+
+    def ending(told: str, done: int, total: int) -> None:
+        if told == stage and done > total / 2:
+            raise kind
+
+    with pytest.raises(kind):
+        holder.upload(extract, DATASET, period, ending)
+    noted = json.loads(extract.with_name("extract.csv.upload.json").read_text())
+    return str(noted["location"]), noted
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(("kind", "period"), [(KeyboardInterrupt, "2061"), (OSError, "2062")])
+def test_what_ends_during_encryption_is_given_up_and_begun_anew(
+    holder: Client, long_extract: Path, kind: type[BaseException], period: str
+) -> None:
+    """age is randomised: the same ciphertext can't be made again, so nothing of it is left."""
+    location, noted = _cut(holder, long_extract, period, "encrypting", kind)
+    assert "sha256" not in noted
+    assert holder.get(f"/deliveries/{location.rpartition('/')[2]}")["state"] == "uploading"
+    again = holder.hand_in(long_extract, DATASET, period)
+    assert again != location
+    assert holder.get(f"/deliveries/{location.rpartition('/')[2]}")["state"] == "withdrawn"
+    assert holder.get(f"/deliveries/{again.rpartition('/')[2]}")["receipt"] is not None
+
+
+@pytest.mark.usefixtures("small")
+def test_what_was_begun_for_another_period_is_given_up(holder: Client, long_extract: Path) -> None:
+    """There is one ciphertext beside an extract; what the first was for will not be finished."""
+    location, noted = _cut(holder, long_extract, "2063", "sending", KeyboardInterrupt)
+    assert noted["sha256"]
+    holder.hand_in(long_extract, DATASET, "2064")
+    assert holder.get(f"/deliveries/{location.rpartition('/')[2]}")["state"] == "withdrawn"
+
+
+@pytest.mark.usefixtures("small")
+def test_an_extract_that_changes_while_it_is_encrypted_is_not_delivered(
+    holder: Client, long_extract: Path
+) -> None:
+    """Longer or shorter than at the beginning: one sentence, and no receipt for half a file."""
+    whole = long_extract.read_bytes()
+    for period, other in (("2065", whole + b"more"), ("2066", whole[: len(whole) // 2])):
+        long_extract.write_bytes(whole)
+
+        def changing(stage: str, done: int, total: int, other: bytes = other) -> None:
+            if stage == "encrypting" and done < total / 4:
+                long_extract.write_bytes(other)
+
+        with pytest.raises(ExtractChanged, match="changed while it was being encrypted"):
+            holder.upload(long_extract, DATASET, period, changing)
+        rows = [row for row in holder.get("/deliveries") if row["period"] == period]
+        assert [row["receipt"] for row in rows] == [None]
 
 
 def test_a_line_that_breaks_during_a_download_is_one_sentence(

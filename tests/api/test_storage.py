@@ -1,20 +1,24 @@
 """Objects, the database and the settings that a service stands on."""
 
+import hashlib
 import os
 import stat
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError, StatementError
 
-from api import founding, store
+from api import flow, founding, store
 from api.demo.cast import Cast
 from api.founding import Founded
-from api.objects import ObjectBusy, ObjectFault, Objects
+from api.objects import Begun, ObjectBusy, ObjectFault, Objects
 from api.service import NotFounded, Service
 from api.settings import Clock, Settings
 from api.store import Dataset, Delivery, Organisation
@@ -92,6 +96,113 @@ def test_a_growing_upload_forgets_what_was_never_acknowledged(tmp_path: Path) ->
     assert again.sync() == 3
     again.close()
     assert objects.path(name).read_bytes() == b"ack"
+
+
+@given(
+    steps=st.lists(
+        st.tuples(
+            st.integers(0, 1),
+            st.integers(0, 1),
+            st.binary(max_size=40),
+            st.sampled_from(["acknowledged", "lost", "cut"]),
+        ),
+        max_size=12,
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_a_hash_taken_while_bytes_come_in_is_that_of_the_file(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int, bytes, str]]
+) -> None:
+    """V24: two uploads at once, by two processes in turns, with requests that are lost or cut."""
+    folder = tmp_path_factory.mktemp("objects")
+    processes = [Objects(folder), Objects(folder)]
+    names = [Objects.new_name("intake") for _ in range(2)]
+    acknowledged = [b"", b""]
+    for which, process, data, end in steps:
+        growing = processes[process].append(names[which])
+        begun = len(acknowledged[which])
+        growing.begin(begun)
+        growing.write(data)
+        if end == "cut":
+            growing.cut(begun)
+        if end != "lost":
+            reached = growing.sync()
+            growing.acknowledged()
+            acknowledged[which] = (acknowledged[which] + data)[:reached]
+            told = processes[process].sha256(names[which])
+            assert told == hashlib.sha256(acknowledged[which]).hexdigest()
+        growing.close()
+    for name in names:
+        if not processes[0].path(name).exists():
+            continue
+        stored = hashlib.sha256(processes[0].path(name).read_bytes()).hexdigest()
+        assert [each.sha256(name) for each in processes] == [stored, stored]
+
+
+def test_what_this_process_wrote_is_not_read_again_to_be_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to so many uploads; another process, or this one after a restart, reads the file."""
+    monkeypatch.setattr(Begun, "MOST", 2)
+    objects = Objects(tmp_path)
+    names = [_grown(objects, b"one"), _grown(objects, b"two"), _grown(objects, b"three")]
+    read: list[str] = []
+    opening = Objects.open
+
+    def opened(self: Objects, name: str) -> Any:
+        read.append(name)
+        return opening(self, name)
+
+    monkeypatch.setattr(Objects, "open", opened)
+    for name, content in zip(names, (b"one", b"two", b"three"), strict=True):
+        assert objects.sha256(name) == hashlib.sha256(content).hexdigest()
+    assert read == names[:1]
+    assert Objects(tmp_path).sha256(names[2]) == hashlib.sha256(b"three").hexdigest()
+    assert read == [names[0], names[2]]
+    objects.delete(names[2])
+    with pytest.raises(FileNotFoundError):
+        objects.sha256(names[2])
+
+
+def _grown(objects: Objects, content: bytes) -> str:
+    """An upload of these bytes, in two requests."""
+    name = Objects.new_name("intake")
+    for offset, part in ((0, content[:2]), (2, content[2:])):
+        growing = objects.append(name)
+        growing.begin(offset)
+        growing.write(part)
+        growing.sync()
+        growing.acknowledged()
+        growing.close()
+    return name
+
+
+def test_a_long_upload_goes_to_the_disk_in_stretches_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is begun to be written before it's waited for, none is left out, no byte is changed."""
+    told: dict[int, list[tuple[int, int]]] = {flow.WRITE: [], flow.WAIT_FOR_ALL: []}
+    monkeypatch.setattr(flow, "STRETCH", 1000)
+    asked = flow._sync_range
+
+    def noted(handle: int, offset: int, length: int, how: int) -> object:
+        told[how].append((offset, offset + length))
+        assert told[flow.WAIT_FOR_ALL][-1:] <= told[flow.WRITE][-1:]
+        return asked(handle, offset, length, how)
+
+    monkeypatch.setattr(flow, "_sync_range", noted)
+    objects, content = Objects(tmp_path), hashlib.sha512(b"schakel").digest() * 200
+    growing = objects.append(name := Objects.new_name("intake"))
+    growing.begin(0)
+    for place in range(0, len(content), 300):
+        growing.write(content[place : place + 300])
+    growing.sync()
+    growing.close()
+    for stretches in told.values():
+        assert stretches[0][0] == 0
+        assert all(one[1] == other[0] for one, other in pairwise(stretches))
+        assert stretches[-1][1] > len(content) - 4000
+    assert objects.path(name).read_bytes() == content
 
 
 def test_the_migrations_make_the_tables_that_the_program_uses(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """tus 1.0's extensions, one writer at a time, and offsets that never go back (V24)."""
 
+import base64
 import hashlib
 import json
 import time
@@ -325,6 +326,79 @@ def test_a_lock_dies_with_its_process(
     receipt = _row(house, location).receipt
     assert receipt is not None
     assert receipt["sha256"] == hashlib.sha256(WHOLE).hexdigest()
+
+
+def test_a_restart_in_between_changes_no_hash(
+    house: House, holder: Client, opened: Callable[..., str]
+) -> None:
+    """Killed, restarted and helped by another process: the receipt is for the bytes on the disk."""
+    door, location = Door(house.settings.data), opened()
+    try:
+        for place, server in ((0, door.server), (500, ""), (900, door.server), (1300, door.server)):
+            answer = patch(holder, location, place, WHOLE[place:][:400], server)
+            if place == 0:
+                assert patch(holder, location, 400, WHOLE[400:500], door.server).status_code == 204
+                door.again()
+            assert answer.status_code == 204
+        assert patch(holder, location, 1700, WHOLE[1700:], door.server).status_code == 204
+    finally:
+        door.kill()
+    receipt = _row(house, location).receipt
+    assert receipt is not None
+    assert receipt["sha256"] == hashlib.sha256(WHOLE).hexdigest()
+
+
+def _named(**pairs: str) -> dict[str, str]:
+    """Upload-Metadata."""
+    told = (f"{key} {base64.b64encode(text.encode()).decode()}" for key, text in pairs.items())
+    return {"Upload-Metadata": ",".join(told)}
+
+
+def test_a_hash_may_be_declared_with_the_last_bytes(house: House, holder: Client) -> None:
+    """V24: whoever encrypts while sending knows it at the end; without it no last byte is kept."""
+    location = _undeclared(holder, "2090")
+    told = send(holder, "HEAD", location).headers["Upload-Metadata"]
+    assert [pair.split()[0] for pair in told.split(",")] == ["dataset", "period", "mode"]
+    assert patch(holder, location, 0, WHOLE[:700]).status_code == 204
+    refused = patch(holder, location, 700, WHOLE[700:])
+    assert (refused.status_code, refused.json()["type"]) == (400, "urn:schakel:problem:bad-request")
+    assert "sha256" in refused.json()["next_step"]
+    row = _row(house, location)
+    assert (row.offset, row.state, row.receipt) == (700, "uploading", None)
+    assert house.service.objects.path(str(row.upload)).read_bytes() == WHOLE[:700]
+
+    sha256 = hashlib.sha256(WHOLE).hexdigest()
+    for wrong in ("0" * 63, "banana"):
+        answer = patch(holder, location, 700, WHOLE[700:], **_named(sha256=wrong))
+        assert answer.status_code == 400
+    assert _row(house, location).declared_sha256 == ""
+    assert patch(holder, location, 700, WHOLE[700:800], **_named(sha256=sha256)).status_code == 204
+    other = patch(holder, location, 800, WHOLE[800:], **_named(sha256="0" * 64))
+    assert (other.status_code, _row(house, location).offset) == (400, 800)
+    assert patch(holder, location, 800, WHOLE[800:]).status_code == 204
+    receipt = _row(house, location).receipt
+    assert receipt is not None
+    assert receipt["sha256"] == sha256
+
+
+def _undeclared(holder: Client, period: str) -> str:
+    """An upload of `WHOLE` that was opened without its hash."""
+    about = _named(dataset=DATASET, period=period)
+    answer = send(holder, "POST", "/uploads", **about, **{"Upload-Length": str(len(WHOLE))})
+    assert answer.status_code == 201
+    return answer.headers["Location"]
+
+
+def test_other_bytes_than_were_declared_last_give_no_receipt(house: House, holder: Client) -> None:
+    """A damaged line is noticed by the service as well, however late the hash came."""
+    location = _undeclared(holder, "2091")
+    assert patch(holder, location, 0, WHOLE[:700]).status_code == 204
+    sha256 = hashlib.sha256(WHOLE).hexdigest()
+    damaged = WHOLE[700:-1] + b"\0"
+    answer = patch(holder, location, 700, damaged, **_named(sha256=sha256))
+    assert answer.status_code == 422
+    assert answer.json()["type"] == "urn:schakel:problem:ciphertext-mismatch"
+    assert _row(house, location).receipt is None
 
 
 def test_the_offset_is_looked_at_under_the_lock(

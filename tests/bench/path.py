@@ -1,7 +1,7 @@
 """`make bench-path`: a delivery of two gigabytes, from the holder's disk to two sealed objects.
 
 In one run: `age` alone encrypting the file to the same disk; our client's upload to a real service
-on loopback (encrypt, hash, send, fsync, receipt); intake by a worker whose processes may have
+on loopback (encrypt, hash, send, fsync, receipt; it sends while it encrypts); intake by a worker whose processes may have
 1.5 GiB of data each (RLIMIT_DATA, enforced by the kernel: heap and every private writable mapping;
 shared libraries and the page cache don't count, so peak resident memory is printed as well); and
 the same for 100,000 to 10,000,000 records, for the exponents of growth. Arrow's allocator is told
@@ -164,7 +164,7 @@ class Bench(Cast):
         return max(_status(pid, "VmHWM") for pid in self.processes())
 
     def uploaded(self, path: Path) -> tuple[str, list[float]]:
-        """The delivery of an extract, and the seconds that it took to encrypt, send and receipt."""
+        """The delivery of an extract, and seconds: encrypting, sending the rest, the receipt."""
         marks = {"begun": time.perf_counter()}
 
         def told(stage: str, done: int, total: int) -> None:
@@ -262,7 +262,9 @@ def whole_path(service: Bench, path: Path, size: int) -> None:
     share, parts = f"{fastest / sum(steps):.0%}", ", ".join(f"{step:.1f}" for step in steps)
     print(f"upload, end to end      {mib / sum(steps):,.0f} MiB/s, {share} of age (wanted: 25%), "
           f"{durable / sum(steps):.0%} with the fsync")  # fmt: skip
-    print(f"                        {parts} s to encrypt and hash, to send, for the receipt")
+    print(
+        f"                        {parts} s to encrypt (and send meanwhile), to send the rest, for the receipt"
+    )
     print(
         f"intake                  {records / taken.intake:,.0f} records/s, "
         f"{mib / taken.intake:,.0f} MiB/s; limit {LIMIT // MIB:,} MiB of data per process, "
