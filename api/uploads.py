@@ -4,9 +4,8 @@ The protocol is ours because the server libraries fsync nothing. What arrives is
 this process can't read; the first bytes decide, and a plaintext upload leaves no byte on the disk.
 Bytes are durable before their offset is acknowledged; offsets never go back. The hash of the whole
 is declared by whoever sends it, at creation or before the last byte, and compared before there is a
-receipt. One request at a time
-writes to an upload, whichever of several API processes it came to: it holds the object's lock from
-before it looks at the offset until the new one is committed.
+receipt. One request at a time writes to an upload, whichever of several API processes it came to:
+it holds the object's lock from before it looks at the offset until the new one is committed.
 """
 
 import asyncio

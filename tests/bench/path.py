@@ -1,11 +1,11 @@
 """`make bench-path`: a delivery of two gigabytes, from the holder's disk to two sealed objects.
 
 In one run: `age` alone encrypting the file to the same disk; our client's upload to a real service
-on loopback (encrypt, hash, send, fsync, receipt; it sends while it encrypts); intake by a worker whose processes may have
-1.5 GiB of data each (RLIMIT_DATA, enforced by the kernel: heap and every private writable mapping;
-shared libraries and the page cache don't count, so peak resident memory is printed as well); and
-the same for 100,000 to 10,000,000 records, for the exponents of growth. Arrow's allocator is told
-not to reserve a gibibyte before it needs any, which the kernel would count.
+on loopback (encrypt, hash, send meanwhile, fsync, receipt); intake by a worker whose processes may
+have 1.5 GiB of data each (RLIMIT_DATA, enforced by the kernel: heap and every private writable
+mapping; shared libraries and the page cache don't count, so peak resident memory is printed as
+well); and the same for 100,000 to 10,000,000 records, for the exponents of growth. Arrow's
+allocator is told not to reserve a gibibyte before it needs any, which the kernel would count.
 
 Everything it writes is in one folder, which is removed.
 """
@@ -263,7 +263,7 @@ def whole_path(service: Bench, path: Path, size: int) -> None:
     print(f"upload, end to end      {mib / sum(steps):,.0f} MiB/s, {share} of age (wanted: 25%), "
           f"{durable / sum(steps):.0%} with the fsync")  # fmt: skip
     print(
-        f"                        {parts} s to encrypt (and send meanwhile), to send the rest, for the receipt"
+        f"                        {parts} s to encrypt and send, to send the rest, for the receipt"
     )
     print(
         f"intake                  {records / taken.intake:,.0f} records/s, "
