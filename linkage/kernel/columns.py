@@ -175,9 +175,7 @@ class Encoded:
 
     @cached_property
     def _address(self) -> Singles:
-        parts: list[str] = [p for p in ("street", "house_number", "postcode") if p in self.parts]
-        if "postcode" not in parts and "municipality" in self.parts:
-            parts.append("municipality")
+        parts = address_parts(self.parts)
         sides = [self.a] if self.one_file else [self.a, self.b]
         keys = np.concatenate([key(side, parts) for side in sides])
         order = np.argsort(keys)
@@ -389,6 +387,12 @@ def _days(column: Any) -> Codes:
     codes = np.append(codes, MISSING).astype(np.int32)
     days: Codes = codes[np.asarray(pc.fill_null(column.indices, -1))]
     return days
+
+
+def address_parts(parts: Sequence[str]) -> list[str]:
+    """The parts that say together where somebody lives."""
+    area = "postcode" if "postcode" in parts else "municipality"
+    return [part for part in ("street", "house_number", area) if part in parts]
 
 
 def key(side: Side, parts: Sequence[str]) -> Packed:

@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from linkage.kernel.blocks import Blocked, pairs_of
-from linkage.kernel.columns import Encoded, Ints
+from linkage.kernel.columns import Encoded, Ints, address_parts, key
 from linkage.kernel.levels import EXACT, Comparison, Levels, Pairs, compared
 from linkage.kernel.weights import Floats, Singles, Weights, behind, rarities, rarity_of
 
@@ -231,7 +231,7 @@ def usual(
         comparisons=which,
         m=m,
         h=h,
-        u=_exact(encoded, which, u or strange),
+        u=_exact(encoded, which, u or strange, once=room.once),
         matches=max(matches, 1.0),
         household=members if households and _has_households(which) else 0.0,
         space=room.space,
@@ -253,35 +253,47 @@ def _takes_matches(weights: Weights) -> bool:
 
 
 def _exact(
-    encoded: Encoded, which: Sequence[Comparison], u: Sequence[Floats]
+    encoded: Encoded, which: Sequence[Comparison], u: Sequence[Floats], *, once: bool
 ) -> tuple[Floats, ...]:
-    """u with the level `exact` counted instead of sampled: the chance that two rows agree.
+    """u with the level `exact` counted instead of sampled: the chance that strangers agree.
 
     As for `Singles` of rarity, some rows are reckoned to stand behind those that there are.
     """
     result = []
     for one, rates in zip(which, u, strict=True):
         part = one.rarity.get("exact")
-        rates = rates.copy()
-        if part is not None and part != "address":
-            a, b = _counts(encoded, part)
-            pairs = float(a.sum()) * float(b.sum())
-            same = float(a.astype(np.float64) @ b.astype(np.float64))
-            if encoded.one_file:
-                same, pairs = same - float(a.sum()), pairs - float(a.sum())
-            chance = max(same / pairs, 1e-9) if pairs > 0 else rates[EXACT]
-        elif part == "address":
-            share = encoded.share("address")
-            chance = float(np.nanmean(share)) if not np.isnan(share).all() else rates[EXACT]
-        else:
-            chance = rates[EXACT]
+        counted = rates.copy()
         if part is not None:
+            same, pairs = _agreeing(encoded, part, once=once)
+            chance = max(same / pairs, 1e-9) if pairs > 0 else rates[EXACT]
             chance = behind(chance, encoded.people, _usual(one, 2)[EXACT])
-        scale = (1.0 - chance) / max(1.0 - rates[EXACT], 1e-9)
-        rates[2:] *= scale
-        rates[EXACT] = chance
-        result.append(rates)
+            counted[2:] *= (1.0 - chance) / max(1.0 - rates[EXACT], 1e-9)
+            counted[EXACT] = chance
+        result.append(counted)
     return tuple(result)
+
+
+def _agreeing(encoded: Encoded, part: str, *, once: bool) -> tuple[float, float]:
+    """How many pairs of rows agree on a part, of how many that have it.
+
+    Where a unit has one row in `a`, pairs of rows of `a` are counted: no match is among them.
+    """
+    if part == "address" and not once:
+        share = encoded.share("address")
+        return (0.0, 0.0) if np.isnan(share).all() else (float(np.nanmean(share)), 1.0)
+    if part == "address":
+        keys = key(encoded.a, address_parts(encoded.parts))
+        counts = np.unique(keys[keys != 0], return_counts=True)[1].astype(np.float64)
+        return _of_one_file(counts)
+    a, b = (counts.astype(np.float64) for counts in _counts(encoded, part))
+    if once or encoded.one_file:
+        return _of_one_file(a)
+    return float(a @ b), float(a.sum()) * float(b.sum())
+
+
+def _of_one_file(counts: Floats) -> tuple[float, float]:
+    """Pairs of different rows that have the same value, and all pairs, twice each."""
+    return float(counts @ (counts - 1.0)), float(counts.sum() * max(counts.sum() - 1.0, 0.0))
 
 
 def _counts(encoded: Encoded, part: str) -> tuple[Ints, Ints]:

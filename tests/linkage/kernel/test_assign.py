@@ -1,0 +1,65 @@
+"""Assignment (S26): nobody twice, the best sum, ties to nobody, weak bridges don't hold."""
+
+from itertools import permutations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from linkage.kernel import assign
+
+ODDS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.floats(0.1, 20)), max_size=9)
+
+
+def best_sum(pairs: dict[tuple[int, int], float]) -> float:
+    """The largest sum of odds over all ways in which nobody is taken twice."""
+    return max(
+        sum(pairs.get((left, right), 0.0) for left, right in enumerate(order))
+        for order in permutations(range(4))
+    )
+
+
+@given(ODDS)
+@settings(max_examples=300, deadline=None)
+def test_one_to_one_is_the_best_there_is(found: list[tuple[int, int, float]]) -> None:
+    pairs = {(left, right): odds for left, right, odds in found}
+    left = np.array([pair[0] for pair in pairs], np.int64)
+    right = np.array([pair[1] for pair in pairs], np.int64)
+    odds = np.array(list(pairs.values()))
+    taken = assign.one_to_one(left, right, odds)
+    assert len(set(left[taken])) == taken.sum() == len(set(right[taken]))
+    assert np.isclose(odds[taken].sum(), best_sum(pairs))
+
+
+def test_two_equal_rivals_are_nobodys() -> None:
+    left, right = np.array([0, 0, 1]), np.array([0, 1, 2])
+    chances = assign.rivalled(left, right, np.array([9.0, 9.0, 9.0]), lefts=0.5, rights=0.5)
+    assert (chances[:2] < 0.51).all()
+    assert chances[2] > 0.99
+
+
+def test_a_rival_counts_only_where_a_row_has_one_partner() -> None:
+    left, right, odds = np.array([0, 0]), np.array([0, 1]), np.array([9.0, 9.0])
+    several = assign.rivalled(left, right, odds, lefts=None, rights=0.5)
+    assert (several > 0.99).all()
+
+
+def test_where_nearly_everybody_has_a_partner_a_lone_pair_is_likelier() -> None:
+    left, right, odds = np.array([0]), np.array([0]), np.array([1.0])
+    few = assign.rivalled(left, right, odds, lefts=0.1, rights=0.1)
+    many = assign.rivalled(left, right, odds, lefts=0.9, rights=0.9)
+    assert few[0] < many[0]
+
+
+def test_a_chain_falls_apart_at_its_weak_bridge() -> None:
+    """Two households of three rows, joined by one pair only."""
+    left = np.array([0, 0, 1, 3, 3, 4, 2])
+    right = np.array([1, 2, 2, 4, 5, 5, 3])
+    odds = np.array([9.0, 9.0, 9.0, 9.0, 9.0, 9.0, 4.0])
+    group = assign.groups(6, left, right, odds)
+    assert group[0] == group[1] == group[2] != group[3] == group[4] == group[5]
+
+
+def test_three_rows_of_one_person_stay_together() -> None:
+    group = assign.groups(4, np.array([0, 1]), np.array([1, 2]), np.array([12.0, 12.0]))
+    assert group[0] == group[1] == group[2] != group[3]
