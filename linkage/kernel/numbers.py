@@ -58,49 +58,53 @@ def by_number(
 
 
 def _equal(encoded: Encoded, part: str, *, lefts: bool, rights: bool) -> tuple[Any, Any]:
-    """Rows with the same number, where it is the only one of a side that may have it once."""
-    left, a = _once(encoded.a.codes[part], lefts and not encoded.one_file)
+    """Rows with the same number, where each side that may have it once does so.
+
+    Numbers of both sides are packed with side and row into one integer and sorted, so that rows
+    with one number stand together. Within one file each row goes with the next of its number: the
+    chain joins them all.
+    """
+    sides = [encoded.a] if encoded.one_file else [encoded.a, encoded.b]
+    bits = np.uint64(max(side.rows for side in sides).bit_length() + 1)
+    packed = np.concatenate([_packed(side.codes[part], bits, n) for n, side in enumerate(sides)])
+    packed.sort()
+    number, place = packed >> bits, packed & ((np.uint64(1) << bits) - np.uint64(1))
+    row, right = (place >> np.uint64(1)).astype(np.int64), (place & np.uint64(1)).astype(np.bool_)
+    same = number[1:] == number[:-1]
     if encoded.one_file:
-        return _neighbours(left, a)
-    right, b = _once(encoded.b.codes[part], rights)
-    if rights or lefts:
-        if not rights:  # many rows on the right: look each of them up on the left
-            found = _looked_up(a, b)
-            return left[found[1]], right[found[0]]
-        found = _looked_up(b, a)
-        return left[found[0]], right[found[1]]
-    start, end = np.searchsorted(b, a, "left"), np.searchsorted(b, a, "right")
-    count = end - start
-    at = np.repeat(np.arange(len(a)), count)
-    ends = np.cumsum(count)
-    place = np.arange(len(at)) + np.repeat(start - (ends - count), count)
-    return left[at], right[place]
+        at = np.flatnonzero(same)
+        return np.minimum(row[at], row[at + 1]), np.maximum(row[at], row[at + 1])
+    starts = np.flatnonzero(np.append(True, ~same)[: len(number)])
+    ends = np.append(starts[1:], len(number))
+    of_b = np.add.reduceat(right, starts, dtype=np.int64) if len(starts) else starts
+    of_a = ends - starts - of_b
+    good = (of_a > 0) & (of_b > 0)
+    good &= (of_a == 1) if lefts else True
+    good &= (of_b == 1) if rights else True
+    starts, of_a, of_b = starts[good], of_a[good], of_b[good]
+    if len(starts) and (of_a == 1).all() and (of_b == 1).all():
+        # `a` comes before `b` only where its row number is lower: look which it is
+        first, second = row[starts], row[starts + 1]
+        turned = right[starts]
+        return np.where(turned, second, first), np.where(turned, first, second)
+    return _products(row, right, starts, of_a, of_b)
 
 
-def _once(numbers: Any, once: bool) -> tuple[Any, Any]:
-    """Rows that have a number, in its order, and the numbers; with `once` no number twice."""
+def _packed(numbers: Any, bits: np.uint64, side: int) -> Any:
+    """Valid numbers with their row and side in the lowest bits."""
     rows = np.flatnonzero(numbers >= 0)
-    order = np.argsort(numbers[rows])
-    rows, ordered = rows[order], numbers[rows][order]
-    if once and len(rows):
-        same = ordered[1:] == ordered[:-1]
-        single = ~(np.append(same, False) | np.append(False, same))
-        rows, ordered = rows[single], ordered[single]
-    return rows, ordered
+    low = (rows.astype(np.uint64) << np.uint64(1)) | np.uint64(side)
+    return (numbers[rows].astype(np.uint64) << bits) | low
 
 
-def _looked_up(keys: Any, values: Any) -> tuple[Any, Any]:
-    """Where each of the sorted `values` stands among sorted `keys` without repetition."""
-    if not len(keys) or not len(values):
-        nothing = np.zeros(0, np.int64)
-        return nothing, nothing
-    place = np.minimum(np.searchsorted(keys, values), len(keys) - 1)
-    found = np.flatnonzero(keys[place] == values)
-    return found, place[found]
-
-
-def _neighbours(rows: Any, numbers: Any) -> tuple[Any, Any]:
-    """Each row of one file with the next that has its number: a chain joins them all."""
-    same = np.flatnonzero(numbers[1:] == numbers[:-1])
-    one, other = rows[same], rows[same + 1]
-    return np.minimum(one, other), np.maximum(one, other)
+def _products(row: Any, right: Any, starts: Any, of_a: Any, of_b: Any) -> tuple[Any, Any]:
+    """Every row of `a` with every row of `b` in runs that begin at `starts`."""
+    size = of_a + of_b
+    run = np.repeat(np.arange(len(starts)), size)
+    place = np.arange(len(run)) + np.repeat(starts - (np.cumsum(size) - size), size)
+    left, other = place[~right[place]], place[right[place]]
+    of_left = run[~right[place]]
+    count = of_b[of_left]
+    first = np.cumsum(of_b) - of_b
+    at = np.arange(int(count.sum())) + np.repeat(first[of_left] - (np.cumsum(count) - count), count)
+    return row[np.repeat(left, count)], row[other[at]]
