@@ -17,8 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from linkage.datasets import LinkageError
-from linkage.plans import FilePlan
-from linkage.standardise import MOSTLY_DISTINCT
+from linkage.plans import MOSTLY_DISTINCT, FilePlan
 
 DELIMITERS: Final = (";", ",", "\t", "|")
 KEY: Final = b"schakel"
@@ -95,13 +94,20 @@ def ids(table: Any, column: str, path: Path) -> Any:
     if pc.any(absent).as_py():
         row = pc.index(absent, True).as_py() + 1
         raise FileFault(f"row {row} of {path} has no id in column {column}; every row needs one")
-    if pc.count_distinct(found).as_py() < len(found):
+    if _repeated(found):
         first, again = _twice(found)
         raise FileFault(
             f"rows {first} and {again} of {path} have the same id in column {column}; the id must "
             "be a row's own"
         )
     return found
+
+
+def _repeated(values: Any) -> bool:
+    if pa.types.is_integer(values.type):
+        ordered = np.sort(np.asarray(values))
+        return bool((ordered[1:] == ordered[:-1]).any())
+    return len(pc.unique(values)) < len(values)
 
 
 def _twice(values: Any) -> tuple[int, int]:

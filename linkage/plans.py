@@ -17,9 +17,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from linkage.datasets import LinkageError, date_pattern
-from linkage.suggestions import suggest
-
-__all__ = ["ASSIGNMENTS", "PARTS", "TYPES", "UNITS", "Field", "FilePlan", "PlanError", "suggest"]
 
 TYPES: Final = (
     "national_number",
@@ -48,6 +45,11 @@ PARTS: Final[Mapping[str, tuple[str, ...]]] = {
     "address": ("street", "house_number", "postcode"),
 }
 """Types that are compared as several others."""
+
+MOSTLY_DISTINCT: Final = frozenset(
+    {"national_number", "enterprise_number", "phone", "email", "full_name", "address"}
+)
+"""Types of which nearly every value is another one: dictionaries cost more than they save."""
 
 _REPEATABLE: Final = ("code", "text")
 _KEYS: Final = ("unit", "id", "fields", "blocking", "assignment", "thresholds")

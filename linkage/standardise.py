@@ -36,6 +36,7 @@ from linkage.contacts import emails, phones
 from linkage.dates import DEFAULT_DATES, FIRST_BIRTH_YEAR, LAST_BIRTH_YEAR, birth_dates, birth_years
 from linkage.folding import each, encoded, fold, folded, kept, only, patched, recoded, texts, whole
 from linkage.lines import PARTICLES, addresses, names
+from linkage.plans import MOSTLY_DISTINCT
 
 Ints = npt.NDArray[np.int64]
 Texts = npt.NDArray[np.object_]
@@ -478,10 +479,6 @@ _PARTS: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
     "full_name": names,
     "address": addresses,
 }
-MOSTLY_DISTINCT: Final = frozenset(
-    {"national_number", "enterprise_number", "phone", "email", "full_name", "address"}
-)
-"""Types of which encoding a column first would cost more than it saves."""
 
 
 def standard_columns(type: str, column: Any, *, format: str | None = None) -> dict[str, Any]:  # noqa: A002  (the words of a plan)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -182,7 +183,6 @@ def _run(job: _Job) -> None:
     """Read, link, write, tell."""
     with job.stage("start"):
         from linkage import files
-        from linkage.matching import match
         from linkage.plans import FilePlan
 
         document = document_in(job.plan_file)
@@ -192,12 +192,10 @@ def _run(job: _Job) -> None:
     with the_screen().progress() as tell:
         tell("read", 0, 0)
         with job.stage("read"):
-            tables = [files.read_for(plan, side, path) for side, path in _sides(job)]
-            ids = [
-                files.ids(table, files.id_on(plan, side), path)
-                for (side, path), table in zip(_sides(job), tables, strict=True)
-            ]
+            tables, ids = _read(job, plan)
             truth = _truth(job, ids)
+        from linkage.matching import match
+
         matched = match(
             tables[0],
             tables[1] if len(tables) > 1 else None,
@@ -218,8 +216,24 @@ def _run(job: _Job) -> None:
     _tell(job, plan, matched, truth)
 
 
-def _sides(job: _Job) -> list[tuple[str, Path]]:
-    return list(zip("ab", job.files, strict=False))
+def _read(job: _Job, plan: "FilePlan") -> tuple[list[Any], list[Any]]:
+    """What the plan names of every file, and their rows' ids.
+
+    Loading the engine takes about as long as reading, and is done meanwhile.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from linkage import files
+
+    def read(side: str, path: Path) -> tuple[Any, Any]:
+        table = files.read_for(plan, side, path)
+        return table, files.ids(table, files.id_on(plan, side), path)
+
+    with ThreadPoolExecutor(len(job.files)) as pool:
+        coming = [pool.submit(read, *one) for one in zip("ab", job.files, strict=False)]
+        import_module("linkage.matching")
+        found = [one.result() for one in coming]
+    return [table for table, _ in found], [ids for _, ids in found]
 
 
 def _truth(job: _Job, ids: list[Any]) -> "Truth | None":

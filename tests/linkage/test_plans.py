@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from linkage.datasets import LinkageError
-from linkage.plans import ASSIGNMENTS, TYPES, Field, FilePlan, PlanError, suggest
+from linkage.plans import ASSIGNMENTS, TYPES, Field, FilePlan, PlanError
+from linkage.suggestions import suggest
 from tests.linkage.people import FIRST, LAST, STREETS, national_number
 
 ISSUE = """
