@@ -11,8 +11,9 @@ from linkage.explained import BIT
 from linkage.kernel.columns import Encoded, Side
 from linkage.kernel.estimate import found_by
 from linkage.kernel.levels import Pairs, compared
+from linkage.kernel.rules import named
 from linkage.kernel.weights import rarities, rarity_of
-from linkage.matching import Matched, Model, named
+from linkage.matching import Matched, Model
 from linkage.truth import Truth
 
 Floats = npt.NDArray[np.float64]

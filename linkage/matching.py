@@ -15,11 +15,12 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from linkage.kernel import assign
-from linkage.kernel.blocks import FIELDS, PARTS, Blocked, block
+from linkage.kernel.blocks import PARTS, Blocked, block
 from linkage.kernel.columns import NUMBERS, Encoded, encode
 from linkage.kernel.estimate import Room, estimate
 from linkage.kernel.levels import Comparison, Pairs, compared, comparisons
 from linkage.kernel.numbers import Numbered, by_number
+from linkage.kernel.rules import chosen, named
 from linkage.kernel.score import Scored, Scorer, joined, weigh
 from linkage.kernel.weights import Floats, Singles, Weights
 from linkage.plans import FilePlan
@@ -28,29 +29,6 @@ RULES: Final = ("national_number", "fuzzy", "review")
 STAGES: Final = ("encode", "numbers", "block", "estimate", "score", "assign")
 FLOOR: Final = 0.02
 """Pairs less probable than this are nobody's rivals, and aren't kept."""
-CHEAP: Final = 8.0
-"""Candidates per row that a blocking rule of the engine's own choice may cost."""
-CHOICES: Final[tuple[tuple[str, ...], ...]] = (
-    ("head", "last"),
-    ("last", "birth_date"),
-    ("head", "birth_date"),
-    ("postcode", "street", "house_number"),
-    ("municipality", "street", "house_number"),
-    ("phone",),
-    ("email",),
-    ("company_name",),
-    ("birth_date", "postcode"),
-    ("birth_date", "street"),
-    ("birth_date",),
-    ("last", "postcode"),
-    ("head", "postcode"),
-    ("street", "house_number"),
-    ("head", "street"),
-    ("last", "street"),
-    ("last", "birth_year"),
-    ("head", "birth_year"),
-)
-
 Progress = Callable[[str, float], None]
 
 
@@ -252,34 +230,6 @@ def _part(encoded: Encoded, field: str) -> str:
     if part in encoded.parts:
         return part
     return next(one for one in encoded.parts if one.split(":")[0] == field)
-
-
-def named(rule: tuple[str, ...]) -> str:
-    """A rule in the words of a plan."""
-    return " + ".join(FIELDS.get(part, part) for part in rule)
-
-
-def cost(encoded: Encoded, rule: tuple[str, ...]) -> int:
-    """How many candidates a blocking rule has, counted without looking at any."""
-    return block(encoded, rule).candidates
-
-
-def possible(encoded: Encoded) -> tuple[tuple[str, ...], ...]:
-    """The blocking rules that the fields of these files allow, the likeliest choice first."""
-    texts = tuple((part,) for part in encoded.parts if ":" in part)
-    return tuple(rule for rule in (*CHOICES, *texts) if set(rule) <= set(encoded.parts))
-
-
-def chosen(encoded: Encoded) -> tuple[tuple[str, ...], ...]:
-    """Blocking rules that together find a pair in spite of any one error, and cost little."""
-    most = CHEAP * max(encoded.a.rows, encoded.b.rows)
-    found: list[tuple[str, ...]] = []
-    for rule in possible(encoded):
-        if any(set(other) <= set(rule) for other in found):
-            continue  # a wider rule finds all that this one would
-        if cost(encoded, rule) <= most:
-            found = [other for other in found if not set(rule) <= set(other)] + [rule]
-    return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def _rules(plan: Mapping[str, Any], tables: list[Any]) -> list[dict[str, Any]]:
     """Every blocking rule that a plan allows: its fields, what it costs, whether it is chosen."""
     from linkage.kernel.blocks import FIELDS
     from linkage.kernel.columns import encode
-    from linkage.matching import chosen, cost, possible
+    from linkage.kernel.rules import chosen, cost, possible
     from linkage.plans import FilePlan
 
     encoded = encode(
