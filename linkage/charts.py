@@ -44,7 +44,7 @@ def page(matched: Matched, plan: FilePlan, truth: Truth | None = None) -> str:
     return _page("A linkage in charts", lead, _charts(matched, plan, truth))
 
 
-def case_page(title: str, steps: Sequence[Step], values: Mapping[str, str], outcome: str) -> str:
+def case_page(title: str, outcome: str, steps: Sequence[Step], values: Mapping[str, str]) -> str:
     """The page of one pair; `values` says by field what the two rows hold."""
     return _page(title, outcome, [case(steps, values)] if steps else [])
 

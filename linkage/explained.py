@@ -136,6 +136,14 @@ class Explanation:
         return found
 
 
+def said(probability: float) -> str:
+    """A probability with as many digits as it takes to tell it from 0 and 1."""
+    rest = min(probability, 1.0 - probability)
+    if rest < 1.0 - SURE:
+        return "nearly 0" if probability < 0.5 else "nearly 1"
+    return f"{probability:.{max(4, 2 - int(np.floor(np.log10(rest))))}f}"
+
+
 def explain(encoded: Encoded, model: Model, left: int, right: int) -> Explanation:
     """Why row `left` of the first file and row `right` of the other weigh what they weigh."""
     weights = model.weights

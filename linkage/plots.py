@@ -11,12 +11,14 @@ import numpy as np
 
 from linkage import figures
 from linkage.drawing import BLUE, GREEN, GRID, LIGHT, ORANGE, PALE, Drawing
-from linkage.explained import BIT, LEVELS, Step
+from linkage.explained import BIT, LEVELS, Step, said
 from linkage.matching import Model
 from linkage.plans import FilePlan
 
 WIDE: Final = 860
 _ROW: Final = 22
+_FITS: Final = 54
+"""Characters that there is room for beside the bars."""
 _LOW, _HIGH = figures.LIMITS
 _LEFT: Final = 60.0
 _PER_BIT: Final = (WIDE - 80) / (_HIGH - _LOW)
@@ -169,7 +171,7 @@ def rates(model: Model) -> Chart:
 def waterfall(steps: Sequence[Step], values: Mapping[str, str], words: str) -> Chart:
     """One pair, from two rows taken blindly to its probability; `values` by name of a step."""
     ends = [0.0, *np.cumsum([step.bits for step in steps]).tolist()]
-    in_all = f"{ends[-1]:+.1f} bits, probability {1.0 / (1.0 + 2.0 ** -ends[-1]):.4f}"
+    in_all = f"{ends[-1]:+.1f} bits, probability {said(1.0 / (1.0 + 2.0 ** -ends[-1]))}"
     told = "; ".join(f"{_named(step.name)}, {step.words}: {step.bits:+.1f}" for step in steps)
     tall = _ROW + (18 if values else 0)
     title = "How one pair got its weight"
@@ -183,7 +185,7 @@ def waterfall(steps: Sequence[Step], values: Mapping[str, str], words: str) -> C
         y, top = tall * n + 5, zero + max(begin, end) * scale
         drawing.text(0, y + 15, _named(step.name), bold=True)
         drawing.text(120, y + 15, step.words)
-        drawing.text(120, y + 32, values.get(step.name, ""), fill=PALE, size=12)
+        drawing.text(120, y + 32, _fitting(values.get(step.name, "")), fill=PALE, size=12)
         fill = PALE if step.name == "prior" else BLUE if step.bits >= 0 else ORANGE
         drawing.bar(zero + min(begin, end) * scale, y + 3, abs(step.bits) * scale, _ROW - 6, fill)
         drawing.text(top + 4, y + 15, f"{step.bits:+.1f}")
@@ -199,6 +201,10 @@ def waterfall(steps: Sequence[Step], values: Mapping[str, str], words: str) -> C
             for step, end in zip(steps, ends[1:], strict=True)
         ],
     )
+
+
+def _fitting(text: str) -> str:
+    return text if len(text) <= _FITS else f"{text[: _FITS - 1]}…"
 
 
 def histogram(scores: figures.Scores, plan: FilePlan) -> Chart:

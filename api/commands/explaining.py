@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from api.commands import BadInput
 from linkage import files
-from linkage.explained import Explanation, Step, Term, explain, fields_of, from_document
+from linkage.explained import Explanation, Step, Term, explain, fields_of, from_document, said
 from linkage.kernel.columns import NUMBERS, Encoded, encode
 from linkage.plans import Field, FilePlan
 
@@ -151,9 +151,12 @@ class Case:
         """All of it, as a page."""
         from linkage.charts import case_page
 
-        steps = self.why.steps(self.stated) if self.why else []
         title = f"{self.left_id} and {self.right_id}"
-        return case_page(title, steps, self._values(), f"{title}: {self._outcome()}.")
+        return case_page(title, f"{title}: {self._outcome()}.", *self.drawn())
+
+    def drawn(self) -> tuple[list[Step], dict[str, str]]:
+        """The steps of the waterfall, and what the two rows say by the name of a step."""
+        return self.why.steps(self.stated) if self.why else [], self._values()
 
     def lines(self) -> Iterator[str]:
         """All of it, for people."""
@@ -165,7 +168,7 @@ class Case:
         yield ""
         if self.why.crossed:
             yield "First and last name stand across; they are compared that way."
-        yield from _drawn(self.why.steps(self.stated), self._values())
+        yield from _waterfall(*self.drawn())
         yield ""
         yield (
             "Weights are logarithms (base 2) of odds: 1 doubles them, 10 is a factor of a thousand."
@@ -174,7 +177,7 @@ class Case:
     def _outcome(self) -> str:
         if self.rule == "national_number":
             return "linked by number"
-        stated = "" if self.probability is None else f", probability {self.probability:.4f}"
+        stated = "" if self.probability is None else f", probability {said(self.probability)}"
         if self.rule is None:
             return f"neither linked nor for review{stated}"
         return f"{'linked' if self.rule == 'fuzzy' else 'for review'}{stated}"
@@ -253,7 +256,7 @@ def _numbers(
             yield field.type, *values.of([field]), "the same number" if one == other >= 0 else level
 
 
-def _drawn(steps: Sequence[Step], values: dict[str, str]) -> Iterator[str]:
+def _waterfall(steps: Sequence[Step], values: dict[str, str]) -> Iterator[str]:
     """A waterfall in characters: each bar begins where the one before ended."""
     ends, total = [0.0], 0.0
     for step in steps:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linkage import charts, figures, plots
-from linkage.explained import LEVELS, Step, explain
+from linkage.explained import LEVELS, Step, explain, said
 from linkage.kernel.levels import comparisons
 from linkage.matching import Matched, match
 from linkage.plans import FilePlan
@@ -130,10 +130,11 @@ def test_the_page_names_nobody(matched: Matched, truth: Truth, tables: dict[str,
 def test_the_page_of_a_pair_has_what_it_is_given_and_no_markup() -> None:
     """Values are other people's: nothing in them is markup."""
     steps = [Step("prior", "two rows taken blindly", -10.0), Step("last_name", "the same", 12.0)]
-    page = charts.case_page("1 and 2", steps, {"last_name": "<b>O'Hara</b> | O'Hara"}, "linked")
+    page = charts.case_page("1 and 2", "linked", steps, {"last_name": "<b>O'Hara</b> | O'Hara"})
     assert "&lt;b&gt;O&#x27;Hara&lt;/b&gt;" in page
     assert "<b>" not in page
     assert "probability 0.8000" in page
+    assert "…" in charts.case_page("", "", steps, {"prior": "x" * 60})
 
 
 def test_every_level_has_words_for_people() -> None:
@@ -283,3 +284,14 @@ def test_the_best_threshold_is_the_best_of_all(a: list[int], data: Any) -> None:
             tried.append(2 * int(right[taken].sum()) / (int(taken.sum()) + truth.pairs))
     if tried:
         assert told["f1"] == pytest.approx(max(tried))
+
+
+@given(st.floats(0, 1))
+def test_no_probability_is_rounded_to_certainty(probability: float) -> None:
+    """What isn't certain is never said to be."""
+    told = said(probability)
+    if told.startswith("nearly"):
+        assert min(probability, 1 - probability) < 1e-8
+    else:
+        assert 0 < float(told) < 1
+        assert float(told) == pytest.approx(probability, abs=1e-4)
