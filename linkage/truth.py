@@ -43,6 +43,11 @@ class Truth:
             return int((a * (a - 1)).sum() // 2)
         return int(a @ np.bincount(self.b[self.b >= 0], minlength=size + 1))
 
+    @property
+    def unknown(self) -> int:
+        """How many rows nobody knows; links of theirs count as wrong."""
+        return int(sum((side < 0).sum() for side in (self.a, self.b) if side is not None))
+
     def all_pairs(self) -> tuple[Ints, Ints]:
         """The pairs of rows that are about one unit; within one file each pair once."""
         a = np.flatnonzero(self.a >= 0)

@@ -171,6 +171,21 @@ class _Job:
     seconds: dict[str, float] = field(default_factory=dict)
     began: float = field(default_factory=perf_counter)
 
+    def check_names(self) -> None:
+        """Refuse names that can't be written to, or that would overwrite what is read."""
+        from linkage.files import writable
+
+        inputs = {path.resolve() for path in (*self.files, *self.truths, self.plan_file)}
+        outputs = [path for path in (self.out, self.charts) if path is not None]
+        for path in outputs:
+            writable(path)
+            if path.resolve() in inputs:
+                raise BadInput(f"{path} is read too; write to another file.")
+        if len({path.resolve() for path in outputs}) < len(outputs):
+            raise BadInput(
+                f"The charts would overwrite the links in {self.out}; name another file."
+            )
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time what is done inside."""
@@ -187,8 +202,7 @@ def _run(job: _Job) -> None:
 
         document = document_in(job.plan_file)
         plan = FilePlan.from_mapping(document, dedupe=len(job.files) == 1)
-        for path in filter(None, (job.out, job.charts)):
-            files.writable(path)
+        job.check_names()
     with the_screen().progress() as tell:
         tell("read", 0, 0)
         with job.stage("read"):
@@ -321,6 +335,7 @@ def _tell(job: _Job, plan: "FilePlan", matched: "Matched", truth: "Truth | None"
         told["groups"] = int((np.bincount(matched.group) > 1).sum())
     if truth is not None:
         told["quality"] = _quality(matched, truth)
+        told["quality"]["unknown_rows"] = truth.unknown
     told["seconds"] = perf_counter() - job.began
     if the_screen().as_json:
         the_screen().answer(told)

@@ -1,12 +1,9 @@
 """Who goes with whom: rival pairs share their chances, and no row is given away twice."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from linkage.kernel.columns import Ints
 from linkage.kernel.weights import Floats
@@ -19,6 +16,9 @@ MATCHED: Final = 0.9
 """The largest share of rows with a partner that is reckoned with: that all have one isn't known."""
 LARGEST: Final = 400
 """Rows of a side in one tangle of rivals up to which the best assignment is worked out exactly."""
+FEW: Final = 10
+"""Pairs of a tangle up to which every way out is tried: nearly all. Loading scipy for the others
+takes as long as linking thousands of rows."""
 
 
 def rivalled(
@@ -58,11 +58,7 @@ def one_to_one(left: Any, right: Any, odds: Floats) -> Any:
     _, one = np.unique(left[rows], return_inverse=True)
     _, other = np.unique(right[rows], return_inverse=True)
     size = int(one.max()) + 1
-    graph = coo_array(
-        (np.ones(len(rows), np.int8), (one, size + other)),
-        shape=(size + int(other.max()) + 1,) * 2,
-    )
-    label = connected_components(graph, directed=False)[1][one]
+    label = _connected(size + int(other.max()) + 1, one, size + other)[one]
     order = np.argsort(label, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(label[order])) + 1, len(order))
     begin = 0
@@ -75,8 +71,10 @@ def one_to_one(left: Any, right: Any, odds: Floats) -> Any:
 
 def _best(left: Any, right: Any, odds: Floats) -> Any:
     """The places of the best set of pairs in one tangle."""
-    if len(left) == 2:  # two pairs that share a row: by far the most common tangle
-        return np.array([int(odds[1] > odds[0])])
+    if len(left) <= FEW:
+        return np.array(_tried(left.tolist(), right.tolist(), odds.tolist()))
+    from scipy.optimize import linear_sum_assignment
+
     lefts, one = np.unique(left, return_inverse=True)
     rights, other = np.unique(right, return_inverse=True)
     if min(len(lefts), len(rights)) > LARGEST:
@@ -87,6 +85,48 @@ def _best(left: Any, right: Any, odds: Floats) -> Any:
     place[one, other] = np.arange(len(left))
     chosen = place[linear_sum_assignment(value, maximize=True)]
     return chosen[chosen >= 0]
+
+
+def _tried(left: Sequence[int], right: Sequence[int], odds: Sequence[float]) -> list[int]:
+    """The places of the best set of few pairs: each is taken or left, as long as more can come."""
+    order = sorted(range(len(odds)), key=lambda place: -odds[place])
+    rest = [0.0]
+    for place in reversed(order):
+        rest.append(rest[-1] + odds[place])
+    rest.reverse()
+    best: list[int] = []
+    most = -1.0
+
+    def go(at: int, taken: list[int], total: float) -> None:
+        nonlocal best, most
+        if total > most:
+            best, most = taken, total
+        if at == len(order) or total + rest[at] <= most:
+            return
+        place = order[at]
+        if all(left[place] != left[one] and right[place] != right[one] for one in taken):
+            go(at + 1, [*taken, place], total + odds[place])
+        go(at + 1, taken, total)
+
+    go(0, [], 0.0)
+    return best
+
+
+def _connected(size: int, left: Any, right: Any) -> Ints:
+    """A number for each of so many nodes, the same for those that edges connect: the least of them.
+
+    Each node takes the least number around it, and then the number of that one, until nothing
+    changes: a chain is halved each time.
+    """
+    label = np.arange(size)
+    while True:
+        before = label.copy()
+        least = np.minimum(label[left], label[right])
+        np.minimum.at(label, left, least)
+        np.minimum.at(label, right, least)
+        label = label[label]
+        if np.array_equal(label, before):
+            return label
 
 
 def _greedy(left: Ints, right: Ints, odds: Floats) -> Any:
@@ -115,8 +155,7 @@ def groups(rows: int, left: Any, right: Any, odds: Floats | None = None) -> Any:
     A chain is no proof that its ends are one: where not every pair of a group is linked, its rows
     are merged best first, for as long as the mean odds between two parts are above even.
     """
-    edges = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(rows, rows))
-    label = connected_components(edges, directed=False)[1].astype(np.int64)
+    label = _connected(rows, left, right)
     if odds is None or not len(left):
         return label
     sizes = np.bincount(label)
@@ -142,6 +181,8 @@ def _parts(rows: Any, left: Any, right: Any, odds: Floats) -> Any:
     """The parts (from 1) that a loose group falls into."""
     if len(rows) > LARGEST:
         return np.ones(len(rows), np.int64)
+    from scipy.cluster.hierarchy import fcluster, linkage
+
     far = np.full((len(rows), len(rows)), -APART)
     one, other = np.searchsorted(rows, left), np.searchsorted(rows, right)
     np.minimum.at(far, (one, other), -np.minimum(odds, PROVEN))

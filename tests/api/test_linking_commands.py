@@ -90,6 +90,7 @@ def test_two_files_are_linked_and_judged_by_the_truth(cli: Cli, country: Path) -
     assert quality["precision"] == right / told["links"]
     assert quality["recall"] == right / len(both) > 0.9
     assert told["quality"]["best"]["f1"] >= quality["f1"]
+    assert told["quality"]["unknown_rows"] == 0
     assert told["candidates"]["all"] == sum(told["candidates"]["by_rule"].values()) > 0
     assert set(told["stages"]) >= {"read", "encode", "block", "estimate", "score", "write"}
 
@@ -127,6 +128,8 @@ def _changed(plan: dict[str, Any], **parts: Any) -> str:
         (LINK, _changed(PLAN, fields=[NUMBER | {"type": "shoe"}]), "the type of field 1, shoe"),
         (LINK, _changed(PLAN, id={"a": "rec_id"}), "b of id names no column"),
         (LINK, "- a list", "should hold one object"),
+        (LINK.replace("links.parquet", "a.parquet"), None, "a.parquet is read too"),
+        (LINK + " --charts links.parquet", None, "would overwrite the links"),
         (LINK + " --truth-a truth_a.csv", None, "give --truth-a and --truth-b"),
         (LINK + " --truth-a b.csv --truth-b b.csv", None, "b.csv knows none of the rows"),
         (LINK + " --truth-a thin.csv --truth-b thin.csv", None, "thin.csv needs two columns"),

@@ -3,6 +3,7 @@
 from itertools import permutations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,3 +64,31 @@ def test_a_chain_falls_apart_at_its_weak_bridge() -> None:
 def test_three_rows_of_one_person_stay_together() -> None:
     group = assign.groups(4, np.array([0, 1]), np.array([1, 2]), np.array([12.0, 12.0]))
     assert group[0] == group[1] == group[2] != group[3]
+
+
+@given(ODDS)
+def test_few_pairs_and_many_are_assigned_alike(found: list[tuple[int, int, float]]) -> None:
+    """Trying every way out gives what scipy gives."""
+    pairs = {(left, right): odds for left, right, odds in found}
+    left, right = (np.array([pair[side] for pair in pairs], np.int64) for side in (0, 1))
+    odds = np.array(list(pairs.values()))
+    with pytest.MonkeyPatch.context() as patch:
+        tried = odds[assign.one_to_one(left, right, odds)].sum()
+        patch.setattr(assign, "FEW", 0)
+        assert np.isclose(tried, odds[assign.one_to_one(left, right, odds)].sum())
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 30)), max_size=40), st.booleans())
+def test_what_pairs_connect_is_one_group(edges: list[tuple[int, int]], chain: bool) -> None:
+    """Compared with a search from each node; long chains included."""
+    edges = edges + [(n, n + 1) for n in range(10, 30)] * chain
+    left, right = (np.array([edge[side] for edge in edges], np.int64) for side in (0, 1))
+    group = assign.groups(31, left, right)
+    for start in range(31):
+        reached, coming = {start}, [start]
+        while coming:
+            node = coming.pop()
+            near = {a + b - node for a, b in edges if node in (a, b)} - reached
+            reached |= near
+            coming += near
+        assert set(np.flatnonzero(group == group[start]).tolist()) == reached
