@@ -74,7 +74,7 @@ class Scorer:
         floor: float,
     ) -> None:
         """`floor`: natural logarithm of the smallest odds worth keeping."""
-        self.encoded, self._rules, self._weights = encoded, rules, weights
+        self.encoded, self._rules, self.weights = encoded, rules, weights
         self.tables, self._floor = tables, floor
         self._gains = [(table[0] - table[2]).astype(np.float32) for table in weights.tables]
         self._sieve = _Sieve(encoded, weights, self._gains)
@@ -95,7 +95,7 @@ class Scorer:
                     found.append(scored)
                     done += size
                     told(done / total)
-        return joined(found, len(self._weights.comparisons))
+        return joined(found, len(self.weights.comparisons))
 
     def of(self, encoded: Encoded, tables: Mapping[str, Singles]) -> "Scorer":
         """The same for other rows in the same codes."""
@@ -107,7 +107,7 @@ class Scorer:
         """All candidates of one rule."""
         work = _InOrder(self, rule, blocked)
         found = [work.chunk(span)[0] for span in blocked.chunks()]
-        return joined(found, len(self._weights.comparisons))
+        return joined(found, len(self.weights.comparisons))
 
 
 def weigh(
@@ -134,7 +134,7 @@ class _InOrder:
         self._scorer, self._blocked = scorer, blocked
         self._earlier = scorer._rules[:rule]
         encoded = scorer.encoded
-        self._turn = _turns(scorer._weights.comparisons, encoded.atoms(scorer._rules[rule]))
+        self._turn = _turns(scorer.weights.comparisons, encoded.atoms(scorer._rules[rule]))
         self._encoded = replace(encoded, a=encoded.a.take(blocked.a), b=encoded.b.take(blocked.b))
         self._tables = {part: table[blocked.a] for part, table in scorer.tables.items()}
         self._sieve = scorer._sieve.ordered(self._encoded, self._tables, scorer._rules[rule])
@@ -168,7 +168,7 @@ class _InOrder:
         `shares` are what each field can add to the bound as far as is known.
         """
         scorer = self._scorer
-        which, gains = scorer._weights.comparisons, scorer._gains
+        which, gains = scorer.weights.comparisons, scorer._gains
         pairs = pairs.some(slice(None))
         levels: list[Any] = [None] * len(which)
         opened: dict[int, Any] = {}
@@ -193,7 +193,7 @@ class _InOrder:
             pairs, bound = pairs.some(kept), bound[kept]
             levels = [level[kept] for level in levels]
             opened = {m: still[kept] for m, still in opened.items()}
-        scored = weigh(scorer._weights, self._tables, pairs, levels)
+        scored = weigh(scorer.weights, self._tables, pairs, levels)
         return scored.some(np.flatnonzero(scored.odds >= scorer._floor))
 
     def _most(self, n: int, levels: Levels, open_: Any, pairs: Pairs) -> Singles:
@@ -203,7 +203,7 @@ class _InOrder:
         if open_ is not None:
             rows = np.flatnonzero(open_)
             most[rows] = _best_from(gain)[levels[rows]]
-        one = self._scorer._weights.comparisons[n]
+        one = self._scorer.weights.comparisons[n]
         for word, part in one.rarity.items():
             rows = np.flatnonzero(levels == one.level(word))
             most[rows] -= self._tables[part][pairs.left[rows]]
