@@ -197,7 +197,7 @@ def trained(linker: Any, job: dict[str, Any], columns: set[str], clock: Clock) -
     clock.lap("u")
     for rule in job["train"]:
         linker.training.estimate_parameters_using_expectation_maximisation(
-            block_on(*rule), estimate_without_term_frequencies=True, max_pairs=5e6
+            block_on(*rule), estimate_without_term_frequencies=True, max_pairs=1e6
         )
     clock.lap("m")
 
