@@ -379,8 +379,8 @@ def judged(work: Task, final: pa.Table, everything: pa.Table) -> Score:
     order = np.argsort(-everything["probability"].to_numpy(), kind="stable")
     hits = np.cumsum(right(everything)[order])
     f1 = 2 * hits / (np.arange(1, len(hits) + 1) + true)
-    best = float(f1.max()) if len(f1) else 0.0
-    return Score(final.num_rows, int(right(final).sum()), true, best, _cases(work, final))
+    score = Score(final.num_rows, int(right(final).sum()), true, 0.0, _cases(work, final))
+    return replace(score, best=max([score.f1, *f1.tolist()]))
 
 
 def _true_pairs(work: Task) -> int:

@@ -2,6 +2,7 @@
 
 JOB as in `splink_run.py`. Its documentation's way without labels: blocks joined, Jaro–Winkler for
 texts, exact for the rest, and the ECM classifier (Fellegi–Sunter by expectation maximisation).
+Duplicates are the connected components of its links.
 """
 
 import json
@@ -13,8 +14,11 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import recordlinkage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 TEXTS = {"first_name", "last_name", "street", "municipality", "text"}
 
@@ -62,16 +66,9 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         else:
             compare.exact(name, name, label=name)
     features = compare.compute(candidates, *files)
-    classifier = recordlinkage.ECMClassifier()
-    found = classifier.fit_predict(features)
-    odds = classifier.prob(features)
-    links = pd.DataFrame(
-        {
-            "left_id": found.get_level_values(0).astype(str),
-            "right_id": found.get_level_values(1).astype(str),
-            "probability": odds.loc[found].to_numpy(),
-        }
-    )
+    found = recordlinkage.ECMClassifier().fit_predict(features)
+    pairs = found.to_frame(index=False) if job.get("b") else together(found)
+    links = pairs.astype(str).set_axis(["left_id", "right_id"], axis=1).assign(probability=1.0)
     links.to_csv(Path(job["folder"]) / "links.csv", index=False)
     seconds = round(time.monotonic() - job["begun"], 3)
     return {
@@ -80,6 +77,17 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         "candidates": {"all": len(candidates)},
         "peak": peak(),
     }
+
+
+def together(found: Any) -> Any:
+    """Every pair of rows that links join, directly or through others."""
+    ids = found.get_level_values(0).union(found.get_level_values(1)).unique()
+    rows, columns = (ids.get_indexer(found.get_level_values(level)) for level in (0, 1))
+    graph = coo_array((np.ones(len(found)), (rows, columns)), shape=(len(ids), len(ids)))
+    group = connected_components(graph, directed=False)[1]
+    members = pd.DataFrame({"row": ids, "group": group})
+    pairs = members.merge(members, on="group")
+    return pairs.loc[pairs["row_x"] < pairs["row_y"], ["row_x", "row_y"]]
 
 
 def peak() -> int:

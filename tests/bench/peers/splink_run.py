@@ -202,24 +202,30 @@ def trained(linker: Any, job: dict[str, Any], columns: set[str], clock: Clock) -
     clock.lap("m")
 
 
-def links(linker: Any, predicted: Any, threshold: float, one_to_one: bool) -> str:
-    """SQL of the links: pairs of one cluster, or every pair above the threshold."""
-    if not one_to_one:
-        return (
-            f"select unique_id_l as left_id, unique_id_r as right_id, match_weight as weight, "
-            f"match_probability as probability from {predicted.physical_name} "
-            f"where match_probability >= {threshold}"
-        )
+def links(linker: Any, predicted: Any, threshold: float, assignment: str) -> str:
+    """SQL of the links that an assignment makes of the pairs from a threshold on."""
+    if assignment == "group":  # every pair of a cluster, whether it was predicted or not
+        clusters = linker.clustering.cluster_pairwise_predictions_at_threshold(
+            predicted, threshold_match_probability=threshold
+        ).physical_name
+        return f"""
+            select l.unique_id as left_id, r.unique_id as right_id,
+                   cast({threshold} as double) as probability
+            from {clusters} l join {clusters} r using (cluster_id)
+            where l.unique_id < r.unique_id"""
+    pairs = f"""
+        select unique_id_l as left_id, unique_id_r as right_id, match_probability as probability
+        from {predicted.physical_name} p where match_probability >= {threshold}"""
+    if assignment != "one-to-one":
+        return pairs
     clusters = linker.clustering.cluster_using_single_best_links(
         predicted, duplicate_free_datasets=["a", "b"], threshold_match_probability=threshold
-    )
+    ).physical_name
     return f"""
-        select p.unique_id_l as left_id, p.unique_id_r as right_id, p.match_weight as weight,
-               p.match_probability as probability
-        from {predicted.physical_name} p
-        join {clusters.physical_name} l on l.source_dataset = 'a' and l.unique_id = p.unique_id_l
-        join {clusters.physical_name} r on r.source_dataset = 'b' and r.unique_id = p.unique_id_r
-        where l.cluster_id = r.cluster_id and p.match_probability >= {threshold}"""
+        select p.* from ({pairs}) p
+        join {clusters} l on l.source_dataset = 'a' and l.unique_id = p.left_id
+        join {clusters} r on r.source_dataset = 'b' and r.unique_id = p.right_id
+        where l.cluster_id = r.cluster_id"""
 
 
 def peak() -> int:
@@ -260,8 +266,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     trained(linker, job, columns, clock)
     predicted = linker.inference.predict(threshold_match_probability=job["keep"])
     clock.lap("predict")
-    one_to_one = plan.get("assignment") == "one-to-one"
-    found = links(linker, predicted, job["threshold"], one_to_one)
+    found = links(linker, predicted, job["threshold"], plan["assignment"])
     connection.execute(f"copy ({found}) to '{job['folder']}/links.parquet'")
     clock.lap("assign")
     done = {
@@ -270,7 +275,8 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
         "stages": clock.stages,
         "peak": peak(),
     }
-    found = links(linker, predicted, job["keep"], one_to_one)  # to look for the best threshold
+    below = "pairs" if plan["assignment"] == "group" else plan["assignment"]
+    found = links(linker, predicted, job["keep"], below)  # to look for the best threshold
     connection.execute(f"copy ({found}) to '{job['folder']}/all.parquet'")
     return done | {"candidates": {"all": counted(connection, rules, dedupe)}}
 
