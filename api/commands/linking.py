@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
 from time import perf_counter
@@ -13,16 +14,29 @@ import typer
 import yaml
 
 from api.commands import BadInput, app, document_in, plan_app, the_screen
+from api.show import REFUSED
 
 if TYPE_CHECKING:
     from linkage.matching import Matched
     from linkage.plans import FilePlan
+    from linkage.spark import OnSpark
     from linkage.truth import Truth
+
+
+class Engine(StrEnum):
+    """Where candidates are weighed."""
+
+    LOCAL = "local"
+    SPARK = "spark"
+
 
 FileA = Annotated[Path, typer.Argument(help="A CSV or Parquet file.")]
 FileB = Annotated[Path, typer.Argument(help="Another one.")]
 Plan = Annotated[Path, typer.Option(help="Which columns mean what (YAML).")]
 Out = Annotated[Path, typer.Option(help="File for the links (.parquet or .csv).")]
+Where = Annotated[
+    Engine, typer.Option(help="Where candidates are weighed: on this machine, or by Spark.")
+]
 Seed = Annotated[int, typer.Option(help="Where chance begins: the same seed, the same links.")]
 Charts = Annotated[Path | None, typer.Option(help="Page of charts to write (HTML).")]
 Workers = Annotated[
@@ -41,6 +55,7 @@ def link(
     ] = None,
     truth_b: Annotated[Path | None, typer.Option(help="The same for B.")] = None,
     charts: Charts = None,
+    engine: Where = Engine.LOCAL,
     seed: Seed = 0,
     workers: Workers = None,
 ) -> None:
@@ -48,7 +63,7 @@ def link(
     if (truth_a is None) != (truth_b is None):
         raise BadInput("The truth is needed for both files: give --truth-a and --truth-b.")
     truths = [path for path in (truth_a, truth_b) if path is not None]
-    _run(_Job([a, b], plan, out, truths, charts, seed, workers))
+    _run(_Job([a, b], plan, out, truths, charts, engine, seed, workers))
 
 
 @app.command()
@@ -61,11 +76,12 @@ def dedupe(
         typer.Option("--truth", "--truth-a", help="Who each row is: its id, and the person's."),
     ] = None,
     charts: Charts = None,
+    engine: Where = Engine.LOCAL,
     seed: Seed = 0,
     workers: Workers = None,
 ) -> None:
     """Find the rows of one file that are about the same."""
-    _run(_Job([a], plan, out, [truth] if truth else [], charts, seed, workers))
+    _run(_Job([a], plan, out, [truth] if truth else [], charts, engine, seed, workers))
 
 
 @plan_app.command("suggest")
@@ -166,6 +182,7 @@ class _Job:
     out: Path
     truths: list[Path]
     charts: Path | None
+    engine: Engine
     seed: int
     workers: int | None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -210,14 +227,16 @@ def _run(job: _Job) -> None:
             truth = _truth(job, ids)
         from linkage.matching import match
 
-        matched = match(
-            tables[0],
-            tables[1] if len(tables) > 1 else None,
-            plan,
-            seed=job.seed,
-            workers=job.workers or len(os.sched_getaffinity(0)),
-            progress=lambda stage, share: tell(stage, round(1000 * share), 1000),
-        )
+        with _weighing(job) as engine:
+            matched = match(
+                tables[0],
+                tables[1] if len(tables) > 1 else None,
+                plan,
+                seed=job.seed,
+                workers=job.workers or len(os.sched_getaffinity(0)),
+                progress=lambda stage, share: tell(stage, round(1000 * share), 1000),
+                engine=engine,
+            )
         job.seconds.update(matched.seconds)
         tell("write", 0, 0)
         with job.stage("write"):
@@ -228,6 +247,23 @@ def _run(job: _Job) -> None:
             with job.stage("charts"):
                 job.charts.write_text(page(matched, plan, truth), encoding="utf-8")
     _tell(job, plan, matched, truth)
+
+
+@contextmanager
+def _weighing(job: _Job) -> Iterator["OnSpark | None"]:
+    """What weighs candidates in the place of this process."""
+    if job.engine is Engine.LOCAL:
+        yield None
+        return
+    from linkage.spark import SparkFailed, cluster
+
+    try:
+        with ExitStack() as stack:
+            with job.stage("spark"):
+                spark = stack.enter_context(cluster())
+            yield spark
+    except SparkFailed as error:
+        raise typer.Exit(the_screen().fail({"detail": str(error)}, REFUSED)) from None
 
 
 def _read(job: _Job, plan: "FilePlan") -> tuple[list[Any], list[Any]]:

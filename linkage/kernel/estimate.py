@@ -13,7 +13,6 @@ households (no address, or a class that agrees on first names).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
@@ -319,7 +318,8 @@ class _Climb:
         first, self._inverse = _patterns(which, some)
         self._levels = [column[first] for column in some.levels]
         self._learned_from = [_without(one, rules, some.found[first]) for one in which]
-        self._some, self._rules, self._room = some, rules, room
+        self._some, self._room = some, room
+        self._coverage = _Coverage(rules)
         self._patterns = len(first)
 
     def on(self, weights: Weights, rounds: int) -> tuple[Weights, float]:
@@ -362,7 +362,7 @@ class _Climb:
 
     def _found(self, counts: Floats, weights: Weights, rates: Sequence[Floats]) -> float:
         """How many pairs of a class there are, found by the rules or not."""
-        chance = _coverage(rates, weights.comparisons, self._rules)
+        chance = self._coverage.of(rates, weights.comparisons)
         return float(counts.sum()) / self._some.share / chance
 
 
@@ -404,20 +404,33 @@ def _posterior(
     return parts / whole, float((np.log(whole) + most).sum())
 
 
-def _coverage(
-    rates: Sequence[Floats], which: Sequence[Comparison], rules: Sequence[frozenset[str]]
-) -> float:
-    """The chance that at least one rule finds a pair of a class, fields being independent."""
-    agree: dict[str, float] = {}
-    for one, rate in zip(which, rates, strict=True):
-        agree.update(_agreement(one, rate))
-    chance = 0.0
-    for size in range(1, len(rules) + 1):
-        for some in combinations(rules, size):
-            parts = {part for rule in some for part in rule}
-            every = float(np.prod([agree.get(part, 1.0) for part in parts]))
-            chance += every if size % 2 else -every
-    return float(np.clip(chance, 0.05, 1.0))
+class _Coverage:
+    """The chance that at least one rule finds a pair of a class, fields being independent.
+
+    By inclusion and exclusion over the sets of rules. Sets that ask for the same parts are one, and
+    often cancel, so that many rules aren't dear; and in the order of the parts' names, so that the
+    chance is the same to the last bit in every process.
+    """
+
+    def __init__(self, rules: Sequence[frozenset[str]]) -> None:
+        self._parts = sorted({part for rule in rules for part in rule})
+        asked = np.zeros((1, len(self._parts)), np.bool_)
+        signs = -np.ones(1)
+        for rule in rules:
+            with_it = asked | np.array([part in rule for part in self._parts])
+            asked, place = np.unique(np.vstack([asked, with_it]), axis=0, return_inverse=True)
+            signs = np.bincount(place.ravel(), np.concatenate([signs, -signs])).astype(np.float64)
+            asked, signs = asked[signs != 0], signs[signs != 0]
+        self._asked, self._signs = asked, signs
+
+    def of(self, rates: Sequence[Floats], which: Sequence[Comparison]) -> float:
+        """The chance in the class that has these rates."""
+        agree: dict[str, float] = {}
+        for one, rate in zip(which, rates, strict=True):
+            agree.update(_agreement(one, rate))
+        chances = np.array([agree.get(part, 1.0) for part in self._parts])
+        every = np.where(self._asked, chances, 1.0).prod(axis=1)
+        return float(np.clip(1.0 + (self._signs * every).sum(), 0.05, 1.0))
 
 
 def _agreement(one: Comparison, rate: Floats) -> dict[str, float]:

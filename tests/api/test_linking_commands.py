@@ -2,10 +2,13 @@
 
 import html
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,8 @@ import pytest
 import yaml
 
 from api.cli import run
+from linkage.kernel.score import Scorer
+from linkage.spark import SparkFailed, SparkMissing
 from tests.bench.population import Recipe, write
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -225,6 +230,55 @@ def test_a_seed_gives_the_same_links_with_any_number_of_workers(cli: Cli, countr
         assert cli(f"{LINK} --workers {workers} --seed 7")[0] == 0
         (country / "links.parquet").rename(country / f"{workers}.parquet")
     assert (country / "1.parquet").read_bytes() == (country / "3.parquet").read_bytes()
+
+
+def test_another_process_gives_the_same_links(cli: Cli, country: Path) -> None:
+    """Byte for byte: nothing hangs on the order of a set."""
+    assert cli(LINK)[0] == 0
+    here = (country / "links.parquet").read_bytes()
+    program = [Path(sys.executable).parent / "schakel", *LINK.split()]
+    environment = os.environ | {"PYTHONHASHSEED": "12345"}
+    subprocess.run(program, cwd=country, env=environment, check=True, capture_output=True)
+    assert (country / "links.parquet").read_bytes() == here
+
+
+def test_spark_takes_the_place_of_this_process(
+    cli: Cli, country: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Spark itself does is tested where it is; here a stand-in that weighs in this process."""
+    asked: list[str] = []
+
+    @contextmanager
+    def stand_in() -> Iterator[Any]:
+        asked.append("came")
+        yield partial(Scorer.run, workers=1)
+        asked.append("went")
+
+    monkeypatch.setattr("linkage.spark.cluster", stand_in)
+    assert cli(LINK)[0] == 0
+    here = (country / "links.parquet").read_bytes()
+    assert not asked
+    code, out, err = cli(f"{LINK} --engine spark --json")
+    assert code == 0, err
+    assert asked == ["came", "went"]
+    assert "spark" in json.loads(out)["stages"]
+    assert (country / "links.parquet").read_bytes() == here
+
+
+@pytest.mark.parametrize(("fault", "code"), [(SparkMissing, 2), (SparkFailed, 1)])
+def test_a_spark_that_does_not_come_is_told_of(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, fault: type[Exception], code: int
+) -> None:
+    """Not being there can be mended on this machine; failing is a failure."""
+
+    @contextmanager
+    def stand_in() -> Iterator[Any]:
+        raise fault("Spark is ill.")
+        yield
+
+    monkeypatch.setattr("linkage.spark.cluster", stand_in)
+    found, out, err = cli(f"{LINK} --engine spark")
+    assert (found, out, err.strip()) == (code, "", "Spark is ill.")
 
 
 def test_a_number_links_without_weight(cli: Cli, country: Path) -> None:

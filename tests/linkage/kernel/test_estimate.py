@@ -1,11 +1,15 @@
 """Weights come from the data (S26), not from the generator: they are compared with the truth."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from linkage.kernel.estimate import Room, estimate
-from linkage.kernel.levels import Pairs, compared, comparisons
+from linkage.kernel.estimate import Room, _Coverage, estimate
+from linkage.kernel.levels import EXACT, Pairs, compared, comparisons
 from tests.linkage.kernel.country import RULES, country, learned
 
 
@@ -59,3 +63,29 @@ def test_names_go_together_by_origin() -> None:
     )  # fmt: skip
     assert "head+last" not in tables
     assert replace(without, once=True) != found.weights
+
+
+PARTS = ("birth_date", "last", "phone", "email")
+
+
+@given(
+    st.lists(st.frozensets(st.sampled_from(PARTS), min_size=1), max_size=5),
+    st.lists(st.floats(0.0, 1.0), min_size=4, max_size=4),
+)
+def test_what_rules_find_is_counted_over_all_outcomes(
+    rules: list[frozenset[str]], chances: list[float]
+) -> None:
+    """Compared with a sum over which fields of a pair agree."""
+    which = comparisons(PARTS)
+    rates = {one.atoms[0]: np.zeros(len(one.words)) for one in which}
+    for part, chance in zip(PARTS, chances, strict=True):
+        rates[part][EXACT] = chance
+    told = _Coverage(rules).of([rates[one.atoms[0]] for one in which], which)
+    whole = 0.0
+    for outcome in product((False, True), repeat=len(PARTS)):
+        agree = {part for part, yes in zip(PARTS, outcome, strict=True) if yes}
+        if any(rule <= agree for rule in rules):
+            whole += float(
+                np.prod([c if yes else 1 - c for c, yes in zip(chances, outcome, strict=True)])
+            )
+    assert told == pytest.approx(max(whole, 0.05), abs=1e-9)
