@@ -1,7 +1,8 @@
 """Make `first_names.csv` from the published table: `python build_first_names.py INPUT.csv`.
 
 The input (Statbel, first names of the population of 2013 by sex, region and age group, at least
-five bearers; columns first_name, sex, region, age_group, frequency) is kept outside the project.
+five bearers; columns first_name, sex, region, age_group, frequency) is kept outside the project;
+ours is of 20 November 2026.
 Our layout: name, sex, then the number of bearers per region (V Flanders, W Wallonia, B Brussels)
 and age group (0: 0 to 17 years, 1: 18 to 64, 2: 65 and over). Names of fewer than `BEARERS` are
 left out.
