@@ -40,8 +40,9 @@ bench-path: $(ENV)  ## two gigabytes from a holder's disk to sealed objects, bes
 mutation: $(ENV)  ## wrong versions of permits, access and pseudonyms: does a test notice each? (under an hour)
 	.venv/bin/python -m tests.mutation
 
-lock:  ## renew requirements.lock (needs uv)
+lock:  ## renew requirements.lock and requirements-spark.lock (needs uv)
 	uv pip compile pyproject.toml --group dev --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --quiet -o requirements.lock
+	uv pip compile --group spark --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --quiet -o requirements-spark.lock
 
 clean:
 	rm -rf .venv var .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -22,7 +22,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from importlib.metadata import version
@@ -87,14 +87,12 @@ def cluster() -> "Iterator[OnSpark]":
     Raises SparkMissing where PySpark or Java isn't installed, and SparkFailed where the cluster
     doesn't answer.
     """
-    with warnings.catch_warnings():
-        # PySpark warns of a pandas that it doesn't know; it has no part in this
-        warnings.simplefilter("ignore", FutureWarning)
-        context = _connected()
-    try:
+    with ExitStack() as stack:
+        with warnings.catch_warnings():
+            # PySpark warns of a pandas that it doesn't know; it has no part in this
+            warnings.simplefilter("ignore", FutureWarning)
+            context = _connected(stack)
         yield OnSpark(context)
-    finally:
-        context.stop()
 
 
 class OnSpark:
@@ -172,9 +170,11 @@ class OnSpark:
 
         with ThreadPoolExecutor(1) as pool:
             coming = pool.submit(collect)
+            done = 0
             try:
                 while not _within(coming, LOOK):
-                    told(self._done(run))
+                    done = max(done, self._done(run))  # a lost worker's tasks are done again
+                    told(done)
                 return coming.result()
             finally:
                 if not coming.done():
@@ -434,12 +434,14 @@ def _versions() -> str:
     return digest.hexdigest()
 
 
-def _connected() -> "SparkContext":
-    """A context with the settings that Spark finds, and those that aren't a matter of choice."""
+def _connected(stack: ExitStack) -> "SparkContext":
+    """A context with the settings that Spark finds, and those that aren't a matter of choice.
+
+    `stack` ends what is begun here.
+    """
     try:
         from pyspark import SparkConf, SparkContext
         from pyspark.errors import PySparkRuntimeError
-        from pyspark.java_gateway import launch_gateway
     except ImportError:
         raise SparkMissing(
             "The engine spark needs PySpark 4: pip install 'schakel[spark]'."
@@ -447,18 +449,34 @@ def _connected() -> "SparkContext":
     from py4j.protocol import Py4JJavaError
 
     _find_java()
-    # unless somebody has said what to log, and where, it is mostly chatter between our lines
-    logged = Path(os.environ.get("SPARK_CONF_DIR", ""), "log4j2.properties").is_file()
-    quiet = {} if logged else {"stderr": subprocess.DEVNULL}
     try:
-        gateway = SparkContext._gateway or launch_gateway(popen_kwargs=quiet)
-        SparkContext._ensure_initialized(gateway=gateway)
+        stack.enter_context(_java())
         conf = SparkConf()  # knows spark-defaults.conf and PYSPARK_SUBMIT_ARGS by now
         context = SparkContext(conf=_settings(conf))
     except (PySparkRuntimeError, Py4JJavaError) as error:
         raise SparkFailed(_reason(str(error))) from error
+    stack.callback(context.stop)
     context.pythonExec = os.environ.get("PYSPARK_PYTHON", sys.executable)
     return context
+
+
+@contextmanager
+def _java() -> Iterator[None]:
+    """A Java of our own for PySpark, which would keep it until this process ends."""
+    from pyspark import SparkContext
+    from pyspark.java_gateway import launch_gateway
+
+    # unless somebody has said what to log, and where, it is mostly chatter between our lines
+    logged = Path(os.environ.get("SPARK_CONF_DIR", ""), "log4j2.properties").is_file()
+    gateway = launch_gateway(popen_kwargs={} if logged else {"stderr": subprocess.DEVNULL})
+    try:
+        SparkContext._ensure_initialized(gateway=gateway)
+        yield
+    finally:
+        gateway.shutdown()
+        gateway.proc.stdin.close()  # that is its sign to leave
+        gateway.proc.wait()
+        SparkContext._gateway = SparkContext._jvm = None
 
 
 def _settings(conf: "SparkConf") -> "SparkConf":

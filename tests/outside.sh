@@ -6,6 +6,7 @@ wanted=()
 for program in age curl jq strace; do
     command -v "$program" >/dev/null 2>&1 || wanted+=("$program")
 done
+command -v java >/dev/null 2>&1 || [ -n "${JAVA_HOME:-}" ] || wanted+=(openjdk-17-jre-headless)
 if [ ${#wanted[@]} -eq 0 ]; then
     :
 elif [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null 2>&1; then
@@ -24,4 +25,11 @@ elif command -v npm >/dev/null 2>&1; then
 else
     echo "not installed: npm (Debian packages nodejs, npm); the tests of tus-js-client are skipped"
 fi
+
+# PySpark comes as source (half a gigabyte), so that it isn't in requirements.lock
+python="$(dirname "$0")/../.venv/bin/python"
+"$python" -c 'import pyspark' 2>/dev/null ||
+    "$python" -m pip install --quiet --disable-pip-version-check --require-hashes \
+        --no-build-isolation -r "$(dirname "$0")/../requirements-spark.lock" ||
+    echo "not installed: PySpark (pip install -r requirements-spark.lock); its tests are skipped"
 exit 0

@@ -21,27 +21,30 @@ def project() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
-@pytest.fixture(scope="module")
-def lock() -> str:
-    """The lock file."""
-    return (ROOT / "requirements.lock").read_text(encoding="utf-8")
-
-
 def _name(requirement: str) -> str:
     return re.split(r"[<>=\[; ]", requirement)[0].lower().replace("_", "-")
 
 
+@pytest.mark.parametrize("name", ["requirements.lock", "requirements-spark.lock"])
 def test_every_dependency_is_locked_with_hashes_and_no_index(
-    project: dict[str, Any], lock: str
+    project: dict[str, Any], name: str
 ) -> None:
     """A newcomer gets the bytes that were tested, from whatever index is theirs."""
+    lock = (ROOT / name).read_text(encoding="utf-8")
     locked = dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", lock, re.MULTILINE))
-    wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
-    assert {_name(item) for item in wanted} <= set(locked)
+    wanted = {
+        "requirements.lock": [
+            *project["project"]["dependencies"], *project["dependency-groups"]["dev"],
+        ],
+        "requirements-spark.lock": project["project"]["optional-dependencies"]["spark"],
+    }  # fmt: skip
+    assert {_name(item) for item in wanted[name]} <= set(locked)
     entries = re.split(r"\n(?=[a-z])", lock)
     assert all("--hash=sha256:" in entry for entry in entries if "==" in entry.split("\n")[0])
     assert "://" not in lock
     assert "index" not in lock.lower()
+    groups = project["dependency-groups"]
+    assert groups["spark"] == project["project"]["optional-dependencies"]["spark"]
 
 
 def test_each_dependency_says_what_it_is_there_for(project: dict[str, Any]) -> None:
