@@ -9,12 +9,15 @@ characters that the texts have in common wherever they stand.
 
 import numpy as np
 import numpy.typing as npt
-from rapidfuzz.distance import JaroWinkler
+from rapidfuzz.distance import OSA, JaroWinkler
 from rapidfuzz.process import cpdist
 
 from linkage.kernel.columns import Bools, Codes, Vocabulary
 
 Likeness = npt.NDArray[np.float32]
+
+SHORT = 4
+"""Letters up to which one slip is looked for beside likeness."""
 
 _PREFIX = np.float32(0.1)
 
@@ -51,6 +54,34 @@ def likeness(words: Vocabulary, left: Codes, right: Codes) -> Likeness:
     result: Likeness = cpdist(
         texts[left], texts[right], scorer=JaroWinkler.similarity, dtype=np.float32, workers=1
     )
+    return result
+
+
+def may_be_slip(words: Vocabulary, left: Codes, right: Codes) -> Bools:
+    """Whether short texts have letters enough in common to be a slip apart; see `slip`."""
+    one, other = words.lengths[left], words.lengths[right]
+    longest = np.maximum(one, other)
+    may: Bools = (longest <= SHORT) & (longest > 2) & (np.minimum(one, other) > 1)
+    rows = np.flatnonzero(may)
+    common = np.bitwise_count(words.letters[left[rows]] & words.letters[right[rows]])
+    common = common + np.minimum(words.others[left[rows]], words.others[right[rows]])
+    may[rows] = common >= longest[rows] - 1
+    return may
+
+
+def slip(words: Vocabulary, left: Codes, right: Codes) -> Bools:
+    """Whether one letter added, dropped, replaced or moved by a place makes short texts equal.
+
+    In a name of three letters likeness leaves nothing of a slip.
+    """
+    result = np.zeros(len(left), np.bool_)
+    rows = np.flatnonzero(may_be_slip(words, left, right))
+    if len(rows):
+        texts = words.objects
+        distance = cpdist(
+            texts[left[rows]], texts[right[rows]], scorer=OSA.distance, dtype=np.int32, workers=1
+        )
+        result[rows] = distance <= 1
     return result
 
 

@@ -148,8 +148,9 @@ class Encoded:
     """Two files in common codes; for finding doubles in one file both sides are the same object.
 
     `counts` says per part how many rows of both files have each code, `people` how many rows there
-    are in all. Beside `parts`, which are compared, the sides may have codes for blocking alone;
-    `made_of` says of which parts such a code is made.
+    are in all. How rare values are in a small file says little: `behind` it are reckoned to stand
+    so many rows in which they are as rare as is usual. Beside `parts`, which are compared, the
+    sides may have codes for blocking alone; `made_of` says of which parts such a code is made.
     """
 
     a: Side
@@ -159,6 +160,7 @@ class Encoded:
     people: int
     parts: tuple[str, ...] = field(default=())
     made_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    behind: int = 0
 
     def share(self, part: str) -> Singles:
         """For each row of `a`, the share of all rows that have its very value; NaN where missing.
@@ -211,12 +213,11 @@ def encode(a: Any, b: Any | None, plan: FilePlan, *, workers: int = 1) -> Encode
         return _encoded(sides, rows, pool.map)
 
 
-def encode_standard(columns: Mapping[str, Any]) -> Encoded:
+def encode_standard(columns: Mapping[str, Any], rows: int) -> Encoded:
     """Encode one file whose columns, texts by type, are standardised already."""
     side: dict[str, Any] = {}
     for name, column in columns.items():
         side |= _as_parts(name, column.dictionary_encode())
-    rows = len(next(iter(columns.values())))
     return _encoded([side], [rows], map)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from linkage.kernel.blocks import Blocked, pairs_of
 from linkage.kernel.columns import Encoded, Ints, address_parts, key
 from linkage.kernel.levels import EXACT, Comparison, Levels, Pairs, compared
-from linkage.kernel.weights import Floats, Singles, Weights, behind, rarities, rarity_of
+from linkage.kernel.weights import Floats, Singles, Weights, rarities, rarity_of, with_more
 
 SAMPLE: Final = 250_000
 """Candidates that are compared in full for the estimation."""
@@ -256,7 +256,7 @@ def _exact(
 ) -> tuple[Floats, ...]:
     """u with the level `exact` counted instead of sampled: the chance that strangers agree.
 
-    As for `Singles` of rarity, some rows are reckoned to stand behind those that there are.
+    `Encoded.behind` rows with the usual chance are reckoned to stand behind those that there are.
     """
     result = []
     for one, rates in zip(which, u, strict=True):
@@ -265,7 +265,8 @@ def _exact(
         if part is not None:
             same, pairs = _agreeing(encoded, part, once=once)
             chance = max(same / pairs, 1e-9) if pairs > 0 else rates[EXACT]
-            chance = behind(chance, encoded.people, _usual(one, 2)[EXACT])
+            usual = _usual(one, 2)[EXACT]
+            chance = with_more(chance, encoded.people, usual, encoded.behind)
             counted[2:] *= (1.0 - chance) / max(1.0 - rates[EXACT], 1e-9)
             counted[EXACT] = chance
         result.append(counted)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from linkage.kernel.alike import ceiling, contained, likeness
+from linkage.kernel.alike import ceiling, contained, likeness, may_be_slip, slip
 from linkage.kernel.columns import Bools, Codes, Encoded, date_parts
 
 Levels = npt.NDArray[np.int8]
@@ -304,6 +304,7 @@ class FirstName(Comparison):
         one, two = head[rows], other[rows]
         nick = words.nicknames[one]
         best = self._graded(ceiling(words, one, two))
+        best[may_be_slip(words, one, two)] = self.level("close")
         short = np.minimum(words.lengths[one], words.lengths[two]) == 1
         best[short & (words.starts[one] & 0xFF == words.starts[two] & 0xFF)] = self.level("initial")
         best[(nick >= 0) & (nick == words.nicknames[two])] = self.level("nickname")
@@ -313,8 +314,18 @@ class FirstName(Comparison):
         rows = np.flatnonzero(equal)
         left, right = pairs.some(rows).codes("given")
         levels[rows[left == right]] = EXACT
+        levels[self._written_as_one(pairs)] = EXACT
         levels[absent] = 0
         return levels, (levels == self.level("close")) | (levels == self.level("similar"))
+
+    @staticmethod
+    def _written_as_one(pairs: Pairs) -> Bools:
+        """Whether all given names are the same but for spaces (ANNE MARIE, ANNEMARIE)."""
+        left, right = pairs.straight("joined")
+        same: Bools = (left == right) & (left >= 0)
+        if pairs.crossed is not None:
+            same &= ~pairs.crossed
+        return same
 
     @staticmethod
     def _called_by_second(pairs: Pairs, rows: Any, one: Codes, two: Codes) -> Bools:
@@ -328,6 +339,8 @@ class FirstName(Comparison):
         words = pairs.encoded.vocabularies["head"]
         left, right = pairs.some(rows).codes("head")
         found = self._graded(likeness(words, left, right))
+        slipped = slip(words, left, right) & (found == self.level("different"))
+        found[slipped] = self.level("similar")
         both = _both_common(pairs.encoded.counts["head"], left, right)
         found[both & (found != self.level("different"))] = self.level("other_name")
         levels[rows] = found

@@ -314,6 +314,8 @@ class _OrderedSieve:
             equal = [_equal(pairs, atom) for atom in one.atoms]
             if across is not None and one.name in _NAMED:
                 equal[0] |= across
+            if one.name == "first_name":
+                equal[0] |= _equal(pairs, "joined")
             agrees = equal[0]
             if one.name in self.names:
                 share = np.where(self._alike(one.name, pairs), table[0], self.unlike[one.name])

@@ -136,9 +136,9 @@ def _together(encoded: Encoded, parts: tuple[str, str]) -> Singles:
     return result
 
 
-def behind(share: Any, people: float, usual: float) -> Any:
-    """A share of rows, as if UNSEEN more with a usual share stood behind those that there are."""
-    return (share * people + UNSEEN * usual) / (people + UNSEEN)
+def with_more(share: Any, people: float, usual: float, more: float) -> Any:
+    """A share of `people`, as if there were so many `more` with a usual share."""
+    return (share * people + more * usual) / (people + more)
 
 
 def _rarity(encoded: Encoded, part: str, usual: float | None) -> Singles:
@@ -147,8 +147,8 @@ def _rarity(encoded: Encoded, part: str, usual: float | None) -> Singles:
     # rows of `a` meet a value of share p with frequency p: the mean of p is the sum of p²
     mean = float(present.mean()) if len(present) else 1.0
     if usual is not None:
-        mean = behind(mean, encoded.people, usual)
-    smooth = behind(share, encoded.people, mean)
+        mean = with_more(mean, encoded.people, usual, encoded.behind)
+    smooth = with_more(share, encoded.people, mean, max(UNSEEN, encoded.behind))
     rarity: Singles = np.nan_to_num(np.log(smooth / mean), nan=0.0).astype(np.float32)
     return rarity
 
