@@ -36,13 +36,14 @@ class LinkResult:
     """Who is who in a delivery, in tables.
 
     - `links`, a line per line of the delivery's records, in their order: row_key, reference, group
-      (int32), rule (national_number, enterprise_number, conversion, fuzzy, new), probability
-      (float64, null unless the rule is fuzzy).
+      (int32), rule (national_number, enterprise_number, conversion, fuzzy, decided, new),
+      probability (float64, null unless the rule is fuzzy).
     - `groups`, one line per unit met in the delivery, by group number: group, unit_type, subject
       (16 bytes, null when first seen here), first_record, first_reference: where it was first seen.
     - `review`, pairs a human must decide, which stay apart until then: row_key, reference,
       other_subject (null when first seen here), other_group (null when not in this delivery),
-      reason (number_contradicted, different_numbers, uncertain, two_subjects), probability.
+      reason (number_contradicted, different_numbers, uncertain, two_subjects), probability. A pair
+      that a human decided never to be one is there as well, with the reason `decided`.
     - `identities`, the distinct identity records of each group, as standardised: group, unit_type
       and the identity fields. This is what the spine will know.
     - `quality`: counts by rule, linkage rate, review count, candidates compared, seconds per stage.

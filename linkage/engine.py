@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from linkage.datasets import LinkageError
 from linkage.dates import LAST_BIRTH_YEAR
+from linkage.decisions import Decided, told_apart
 from linkage.deliveries import Delivery, LinkResult, reference_records
 from linkage.grouping import pairs_within
 from linkage.identities import (
@@ -66,12 +67,14 @@ def link(
     plan: Plan,
     *,
     conversions: Any = None,
+    decisions: Any = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> LinkResult:
     """Decide for every (row, reference) of a delivery which subject it is, or that it is a new one.
 
-    `conversions` has the columns bis and national: numbers that were replaced. `progress` is told
-    the stage and the share of stages done. Raises LinkageError when a table lacks a column.
+    `conversions` has the columns bis and national: numbers that were replaced. `decisions` are what
+    people decided on pairs (`decisions.DECISIONS`). `progress` is told the stage and the share of
+    stages done. Raises LinkageError when a table lacks a column.
     """
     clock = _Clock(progress)
     with clock.stage("standardise"):
@@ -81,14 +84,16 @@ def link(
         everyone = pc.unique(known["subject"])
         subject = np.asarray(pc.index_in(known["subject"], value_set=everyone)).astype(np.int64)
         again = _seen_before(delivery, spine, table, known, everyone)
+        decided = Decided.of(decisions, everyone)
     found: list[_Found] = []
     for unit_type in sorted(pc.unique(table["unit_type"]).to_pylist()):
         entries = _entries(table, unit_type)
         which = _equal(known["unit_type"], unit_type)
-        local, position = np.unique(subject[which], return_inverse=True)
+        theirs = known.filter(pa.array(which))
+        local, position = np.unique(decided.into[subject[which]], return_inverse=True)
         units = link_units(
             entries,
-            known.filter(pa.array(which)),
+            theirs,
             position.astype(np.int64),
             plan,
             replaced,
@@ -96,9 +101,11 @@ def link(
             clock.stage,
         )
         with clock.stage("report"):
-            before = _local(again[entries.line], local)
-            subjects = everyone.take(pa.array(local))
-            found.append(_Found(unit_type, verdicts(entries, units, before, unit_type), subjects))
+            came = again[entries.line]
+            before = _local(decided.counted_as(came), local)
+            told = verdicts(entries, units, before, unit_type, decided.apart(local))
+            told, own = told_apart(told, decided, local, theirs, subject[which], came)
+            found.append(_Found(unit_type, told, everyone.take(pa.array(own))))
     with clock.stage("report"):
         result = _assembled(table, found)
     clock.finish()

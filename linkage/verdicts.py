@@ -11,13 +11,22 @@ from linkage.units import Entries, Units
 
 Floats = npt.NDArray[np.float64]
 
-RULES: Final = ("new", "national_number", "enterprise_number", "conversion", "fuzzy")
-REASONS: Final = ("number_contradicted", "different_numbers", "uncertain", "two_subjects")
+RULES: Final = ("new", "national_number", "enterprise_number", "conversion", "fuzzy", "decided")
+REASONS: Final = (
+    "number_contradicted",
+    "different_numbers",
+    "uncertain",
+    "two_subjects",
+    "decided",
+)
 
 
 @dataclass(frozen=True)
 class Review:
-    """Pairs for a human: an entry, the other cluster (a final one), the reason, the probability."""
+    """Pairs for a human: an entry, the other cluster (a final one), the reason, the probability.
+
+    Those that a human decided never to be one are among them, with the reason `decided`.
+    """
 
     entry: Ints
     other: Ints
@@ -42,11 +51,18 @@ class Verdicts:
     counts: dict[str, int]
 
 
-def verdicts(entries: Entries, units: Units, again: Ints, unit_type: str) -> Verdicts:
+def verdicts(
+    entries: Entries,
+    units: Units,
+    again: Ints,
+    unit_type: str,
+    apart: frozenset[tuple[int, int]] = frozenset(),
+) -> Verdicts:
     """Tell for each entry who it is.
 
     `again` is the subject of an entry that came before, word for word, in the same place of an
-    earlier delivery, and stays that; ABSENT for the others.
+    earlier delivery, and stays that; ABSENT for the others. `apart` are pairs of subjects, the
+    lower first, that a human decided never to be one: two subjects never meet in any case.
     """
     final = _final(units)
     cluster = final[units.cluster[units.identity]]
@@ -62,7 +78,7 @@ def verdicts(entries: Entries, units: Units, again: Ints, unit_type: str) -> Ver
         founder=founder,
         rule=rule,
         probability=probability,
-        review=_review(entries, units, final, cluster),
+        review=_review(entries, units, final, cluster, apart),
         subjects=units.subjects,
         counts=units.counts,
     )
@@ -154,8 +170,14 @@ def _stated_in_spine(units: Units) -> Bools:
     return result
 
 
-def _review(entries: Entries, units: Units, final: Ints, cluster: Ints) -> Review:
-    """All pairs that stay apart until a human decides, one per pair of units and reason."""
+def _review(
+    entries: Entries,
+    units: Units,
+    final: Ints,
+    cluster: Ints,
+    apart: frozenset[tuple[int, int]],
+) -> Review:
+    """All pairs that stay apart until a human decides, or since: one per pair of units."""
     edges, undecided = units.edges, units.assignment.undecided
     edge = np.array([item.edge for item in undecided], np.int64)
     contradicted, conflicts = units.numbers.contradicted, units.two_subjects
@@ -186,6 +208,10 @@ def _review(entries: Entries, units: Units, final: Ints, cluster: Ints) -> Revie
     first = np.ones(len(order), np.bool_)
     first[1:] = (low[order[1:]] != low[order[:-1]]) | (high[order[1:]] != high[order[:-1]])
     pick = keep[order[first]]
+    if apart:
+        pairs = zip(low[order[first]].tolist(), high[order[first]].tolist(), strict=True)
+        never = np.array([pair in apart for pair in pairs], np.bool_)
+        reason[pick[never]] = REASONS.index("decided")
     return Review(entry[pick], there[pick], reason[pick], probability[pick])
 
 

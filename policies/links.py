@@ -63,6 +63,7 @@ _OF_RULE: Mapping[str, str] = {
     "enterprise_number": "number",
     "conversion": "number",
     "fuzzy": "similar",
+    "decided": "similar",  # a human's word on what the figures left open
     "new": "new",
 }
 
