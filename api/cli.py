@@ -21,12 +21,13 @@ from api.commands import (
     records,
     releases,
     researchers,
+    reviewers,
     service,
     the_screen,
 )
 from api.show import BAD_INPUT, DONE, REFUSED, Screen
 
-COMMANDS = (service, people, holders, researchers, judges, releases, records, linking)
+COMMANDS = (service, people, holders, researchers, judges, reviewers, releases, records, linking)
 """Imported for what they add to `app`."""
 
 

@@ -71,6 +71,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
         422,
         "Imported pseudonyms contradict one another or what was released",
     ),
+    "review-contradicts": (422, "The decision contradicts an earlier one"),
     "damaged-delivery": (422, "The delivery can't be decrypted"),
     # ours
     "job-forged": (500, "This job is not one that the service enqueued"),

@@ -15,6 +15,7 @@ from api.operations import (
     dummies,
     projects,
     releases,
+    review,
 )
 from api.problems import Problem
 from api.service import Service
@@ -322,6 +323,45 @@ def resume(permit: str, service: OfService, actor: By) -> dict[str, Any]:
     """The director's."""
     with service.work(actor) as work:
         return releases.resume(work, permit)
+
+
+# -- review ----------------------------------------------------------------------------------------
+
+
+@router.get("/review", tags=["review"], summary="Pairs that a human must decide about")
+def list_pairs(
+    service: OfService,
+    actor: By,
+    scope: str | None = None,
+    state: review.State = "open",
+    most: Annotated[int, Query(ge=1, le=10000)] = 100,
+) -> list[dict[str, Any]]:
+    """Those first that change most; of what the two say, only how it differs is shown."""
+    with service.look(actor) as work:
+        return review.pairs(work, scope, state, most)
+
+
+@router.get("/review/{pair}", tags=["review"], summary="One pair")
+def show_pair(pair: str, service: OfService, actor: By) -> dict[str, Any]:
+    """With everything that was decided on it, by whom and why."""
+    with service.look(actor) as work:
+        return review.pair(work, pair)
+
+
+@router.post("/review/{pair}/decision", tags=["review"], summary="Decide about a pair")
+def decide_pair(
+    pair: str, body: schemas.ReviewDecision, service: OfService, actor: By
+) -> dict[str, Any]:
+    """The two are the same, or never are; every later linkage and release holds to it."""
+    with service.work(actor) as work:
+        return review.decide(work, pair, body.verdict, body.reason)
+
+
+@router.post("/review/{pair}/undo", tags=["review"], summary="Undo a decision about a pair")
+def undo_pair(pair: str, body: schemas.Reason, service: OfService, actor: By) -> dict[str, Any]:
+    """The pair is in review again, as before."""
+    with service.work(actor) as work:
+        return review.undo(work, pair, body.reason)
 
 
 # -- releases --------------------------------------------------------------------------------------

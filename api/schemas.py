@@ -111,6 +111,13 @@ class Reason(_Body):
     reason: Annotated[str, Field(min_length=1, max_length=2000)]
 
 
+class ReviewDecision(_Body):
+    """What is decided on a pair in review, and why."""
+
+    verdict: Literal["same", "never"]
+    reason: Annotated[str, Field(min_length=1, max_length=2000)]
+
+
 class ReleaseRequest(_Body):
     """One package under one permit for one period; narrower than the permit where it says so."""
 

@@ -175,6 +175,56 @@ class Admission(Base):
     __table_args__ = (UniqueConstraint("scope", "delivery"),)
 
 
+class ReviewPair(Base):
+    """Two subjects of a scope that a human must decide about.
+
+    Who they are stands in the admission's sealed review list; here is what those who decide see,
+    which names nobody.
+    """
+
+    __tablename__ = "review_pair"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    scope: Mapped[str] = mapped_column(String(63), index=True)
+    position: Mapped[int]
+    """The last admission that listed it."""
+    unit_type: Mapped[str] = mapped_column(String(20))
+    reason: Mapped[str] = mapped_column(String(40))
+    probability: Mapped[float | None]
+    references: Mapped[int]
+    hanging: Mapped[int]
+    closeness: Mapped[float]
+    view: Mapped[dict[str, Any]]
+    """Field by field how the two differ, masked (`linkage.review`)."""
+    found_at: Mapped[datetime]
+
+
+class ReviewDecision(Base):
+    """What somebody decided on a pair; the last one that wasn't refused counts."""
+
+    __tablename__ = "review_decision"
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    pair: Mapped[str] = mapped_column(ForeignKey("review_pair.id"), index=True)
+    verdict: Mapped[str] = mapped_column(String(8))
+    """same, never, or open: what was decided is undone."""
+    state: Mapped[str] = mapped_column(String(10))
+    """waiting (for the linkage process), in_force or refused."""
+    problem: Mapped[dict[str, Any] | None]
+    person: Mapped[str] = mapped_column(String(63))
+    decided_at: Mapped[datetime]
+
+
+class Settlement(Base):
+    """The decisions that are in force in a scope, sealed; each change of them is a version."""
+
+    __tablename__ = "settlement"
+    scope: Mapped[str] = mapped_column(String(63), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    decisions: Mapped[str] = mapped_column(ForeignKey("stored_object.name"))
+    """For linkage: which two subjects are one, or never are."""
+    superseded: Mapped[str] = mapped_column(ForeignKey("stored_object.name"))
+    """For release: which subject counts as which."""
+
+
 class Release(Base):
     """One package under one permit for one period."""
 

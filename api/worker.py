@@ -19,7 +19,7 @@ from sqlalchemy import select
 from api import jobs, store
 from api.jobs import QUEUES, LeaseLost, Taken
 from api.objects import READERS
-from api.operations import NOBODY, Work, building, deliveries, intake, linkage, releases
+from api.operations import NOBODY, Work, building, deliveries, intake, linkage, releases, review
 from api.problems import Problem
 from api.processes import this_process
 from api.service import Service, as_problem, whereabouts
@@ -47,6 +47,7 @@ class Worker:
         self._kinds: dict[str, Callable[[Taken], None]] = {
             "intake": self._intake,
             "link": self._link,
+            "decide": self._decide,
             "build": self._build,
             "envelopes": self._envelopes,
         }
@@ -129,6 +130,8 @@ class Worker:
             match taken.kind:
                 case "intake":
                     leftover = intake.unusable(work, taken.arguments["delivery"], problem)
+                case "decide":
+                    review.refuse(work, taken.arguments["decision"], problem)
                 case "link" | "build":
                     releases.refuse(work, taken.arguments["release"], problem)
                 case "envelopes":
@@ -202,6 +205,13 @@ class Worker:
             if made is not None:
                 linkage.record_admission(work, made)
             jobs.finish(work.session, taken, made.quality if made else {}, work.now)
+
+    def _decide(self, taken: Taken) -> None:
+        made = review.settle(*self._tools, taken.arguments, self._tell)
+        with self._work(taken) as work:
+            if made is not None:
+                review.record_settled(work, made)
+            jobs.finish(work.session, taken, {}, work.now)
 
     def _build(self, taken: Taken) -> None:
         service, release = self._service, taken.arguments["release"]

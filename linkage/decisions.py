@@ -38,14 +38,14 @@ SUPERSEDED: Final = pa.schema([("subject", SUBJECT), ("into", SUBJECT)])
 _NUMBERS: Final = [FIELDS.index(name) for name in ("national_number", "enterprise_number")]
 
 
-class Contradiction(LinkageError):
+class ContradictionError(LinkageError):
     """Two subjects would be one through others, and were decided never to be."""
 
 
 def superseded(decisions: Any) -> Any:
     """Which subjects count as which other one (SUPERSEDED): the one the spine knew first.
 
-    Raises Contradiction when a pair that is never one would become one.
+    Raises ContradictionError when a pair that is never one would become one.
     """
     home: dict[bytes, bytes] = {}
     since: dict[bytes, int] = {}
@@ -66,7 +66,7 @@ def superseded(decisions: Any) -> Any:
             home[second] = first
     for line in lines:
         if line["verdict"] == "never" and find(line["subject"]) == find(line["other"]):
-            raise Contradiction(
+            raise ContradictionError(
                 "Two subjects would become one that were decided never to be; undo one of the "
                 "decisions that lead there."
             )
@@ -226,7 +226,7 @@ def without(decisions: Any, pair: str) -> Any:
 def with_decision(decisions: Any, pair: Mapping[str, Any], verdict: str) -> Any:
     """Decisions with one on a pair (a line of `review.PAIRS`) in the place of any before.
 
-    Raises Contradiction.
+    Raises ContradictionError.
     """
     names = [name for name in DECISIONS.names if name != "verdict"]
     line = {**{name: pair[name] for name in names}, "verdict": verdict}

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from rapidfuzz.distance import Levenshtein
 
 from linkage.decisions import first_seen
-from linkage.deliveries import Delivery, LinkResult
+from linkage.deliveries import LinkResult
 from linkage.identities import FIELDS, Ints, distinct_rows
 from linkage.spine import RECORDS, SUBJECT, Spine
 
@@ -36,8 +36,9 @@ PAIRS: Final = pa.schema(
 )
 """Pairs of subjects, that which the spine knew first in front. `since` is the version of the spine
 that a subject came with. `references` counts the (row, reference) of everything linked so far that
-would be somebody else's if the two were one, `hanging` the other pairs that either of the two is
-in, `closeness` how near the probability is to the threshold (1 there, 0 where nothing is known)."""
+are the other's, and would be the subject's if the two were one; `hanging` the other pairs that
+either of the two is in; `closeness` is how near the probability is to the threshold (1 there, 0
+where nothing is known)."""
 
 View = dict[str, dict[str, str]]
 """By field: `state` (same, differs, or missing on one side), and where it differs both values
@@ -49,9 +50,7 @@ _NEVER_SHOWN: Final = ("national_number", "enterprise_number")
 _MOST_RECORDS: Final = 8  # of either subject, when the two that are most alike are looked for
 
 
-def listed(
-    delivery: Delivery, spine: Spine, result: LinkResult, subjects: Any, threshold: float
-) -> Any:
+def listed(spine: Spine, result: LinkResult, subjects: Any, threshold: float) -> Any:
     """The pairs that a linkage leaves to a human (PAIRS), those that change most first.
 
     `spine` is the one before the delivery is admitted, `subjects` has the id of each group of the
@@ -77,7 +76,7 @@ def listed(
     pending = np.bincount(np.concatenate([one, other]), minlength=len(everyone))
     probability = np.asarray(pc.fill_null(pairs["probability"], np.nan), np.float64)
     closeness = np.nan_to_num(1.0 - np.abs(probability - threshold), nan=0.0)
-    references = np.minimum(met[one], met[other])
+    references = met[other]
     hanging = pending[one] + pending[other] - 2
     order = pa.array(np.lexsort((age[other], age[one], -closeness, -hanging, -references)))
     types = {**_unit_types(result.groups, subjects)}

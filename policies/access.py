@@ -123,6 +123,18 @@ ACTIONS: Mapping[str, Rule] = {
         "submitted advised approved",
         "The dataset's own holder decides, on a request that has been handed in and still stands.",
     ),
+    "review.read": _rule("statistician dpo auditor"),
+    "review.decide": _rule(
+        "statistician",
+        states="open",
+        next_step="A pair is decided once; to decide otherwise, undo what was decided first.",
+    ),
+    "review.undo": _rule(
+        "statistician",
+        states="same never",
+        next_step="Only what was decided can be undone; a decision that waits for the linkage "
+        "process is in force in a moment.",
+    ),
     "permit.read": _rule("researcher dpo director statistician auditor", "member-or-staff"),
     "permit.suspend": _rule("dpo director administrator", states="in_force"),
     "permit.resume": _rule("director", states="suspended"),

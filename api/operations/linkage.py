@@ -11,7 +11,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from api.objects import Objects
-from api.operations import Progress, Stored, Work, consents, found, standing
+from api.operations import Progress, Stored, Work, consents, found, review, standing
 from api.operations.sealed import open_object
 from api.problems import Problem
 from api.store import Admission, Dataset, Delivery, reading
@@ -21,7 +21,9 @@ from keyvault.sealing import write_table
 from keyvault.vault import Vault
 from linkage import engine as linking
 from linkage import extracts
+from linkage import review as pairing
 from linkage.datasets import Dataset as Declaration
+from linkage.review import View
 from linkage.spine import Segment, Spine
 from policies.permits import Permit
 
@@ -36,7 +38,9 @@ class Admitted:
     permit: str
     objects: dict[str, Stored]
     quality: dict[str, Any]
-    review: int
+    pairs: pa.Table
+    """Those that a human must decide about, with their ids."""
+    views: list[View]
     conversions: list[str]
     """The conversion lists that were used."""
 
@@ -142,6 +146,10 @@ def admit(
         identifiers = identifiers_of(session, objects, role, delivery)
         wanted = "conversion" in permit.linkage_keys
         lists = conversions(session, vault, objects, permit) if wanted else {}
+        decided = review.in_force(session, objects, role, permit.scope)
+        earlier = [
+            review.listed(session, objects, role, permit.scope, one.position) for one in before
+        ]
         sealed = vault.scope_keys(connection, permit.scope, now=now)
         sealer = vault.sealer(connection)
     coming = linking.Delivery(
@@ -151,16 +159,21 @@ def admit(
         records=linking.reference_records(identifiers, declared),
         whole=delivery.mode in standing.WHOLE,
     )
+    plan = linking.Plan.default().restricted(permit.linkage_keys)
     result = linking.link(
         coming,
         known,
-        linking.Plan.default().restricted(permit.linkage_keys),
+        plan,
         conversions=pa.concat_tables(lists.values()) if lists else None,
+        decisions=decided,
         progress=progress,
     )
     progress("seal", 0.0)
     ids = _group_subjects(coming, found(delivery.generation), result, role.open(sealed.subject_id))
     segment = known.admit(coming, result, ids)
+    pairs = pairing.listed(known, result, ids, plan.link_threshold)
+    views = pairing.views(pairs, known, result, ids, plan.keys)
+    pairs = review.named(pairs, earlier)
     position = len(before) + 1
     links = result.links.append_column("subject", pc.take(ids, result.links["group"])).drop_columns(
         ["group"]
@@ -170,7 +183,7 @@ def admit(
     for kind, owner_role, table, binding in (
         ("records", "linkage", segment.records, f"spine-records|{where}"),
         ("seen", "linkage", segment.seen, f"spine-seen|{where}"),
-        ("review", "linkage", result.review, f"review|{where}"),
+        ("review", "linkage", pairs, f"review|{where}"),
         ("links", "release", links, f"links|{permit.scope}|{delivery.id}"),
     ):
         key, sealed_key = sealer.new_key(owner_role, binding.split("|")[0], where)
@@ -183,7 +196,8 @@ def admit(
         permit.id,
         stored,
         result.quality,
-        result.review.num_rows,
+        pairs,
+        views,
         list(lists),
     )
 
@@ -221,6 +235,7 @@ def record_admission(work: Work, admitted: Admitted) -> None:
             **names,
         )
     )
+    review.record_pairs(work, admitted.scope, admitted.position, admitted.pairs, admitted.views)
     work.session.flush()
     work.note(
         "delivery.linked",
@@ -228,6 +243,6 @@ def record_admission(work: Work, admitted: Admitted) -> None:
         scope=admitted.scope,
         permit=admitted.permit,
         spine_version=admitted.position,
-        review=admitted.review,
+        review=admitted.pairs.num_rows,
         conversions=admitted.conversions,
     )

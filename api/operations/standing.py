@@ -26,7 +26,7 @@ from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from api.objects import Objects
-from api.operations import Work, found
+from api.operations import Work, found, review
 from api.operations.assembly import GENERATION
 from api.operations.sealed import open_object
 from api.problems import Problem
@@ -243,7 +243,8 @@ def opened(
     scope: str,
     deliveries: Sequence[Delivery],
 ) -> Counted:
-    """The rows that count of these deliveries and their links, read with the release role's key."""
+    """The rows that count of these deliveries and their links, as people decided, read with the
+    release role's key."""
     return resolve([_part(session, objects, role, scope, row) for row in deliveries])
 
 
@@ -252,9 +253,10 @@ def _part(
 ) -> Part:
     where = (Admission.scope == scope, Admission.delivery == delivery.id)
     admission: Admission = found(session.scalar(select(Admission).where(*where)))
+    links = open_object(session, objects, role, admission.links, f"links|{scope}|{delivery.id}")
     return Part(
         found(delivery.generation),
         delivery.mode,
         open_object(session, objects, role, found(delivery.payload), f"payload|{delivery.id}|1"),
-        open_object(session, objects, role, admission.links, f"links|{scope}|{delivery.id}"),
+        review.as_decided(session, objects, role, scope, links),
     )

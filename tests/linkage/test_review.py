@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linkage import decisions, review
-from linkage.decisions import DECISIONS, Contradiction, superseded, with_decision, without
+from linkage import LinkageError, review
+from linkage.decisions import DECISIONS, ContradictionError, superseded, with_decision, without
 from linkage.deliveries import Delivery
 from linkage.engine import FIELDS, Plan, link
 from linkage.spine import Spine
@@ -34,7 +34,7 @@ class Decided:
         self.result = link(coming, self.spine, Plan.default(), decisions=self.decisions)
         ids = subject_ids(coming, self.result)
         threshold = Plan.default().link_threshold
-        self.pairs = review.listed(coming, self.spine, self.result, ids, threshold)
+        self.pairs = review.listed(self.spine, self.result, ids, threshold)
         self.views = review.views(self.pairs, self.spine, self.result, ids, FIELDS)
         self.spine = self.spine.with_segment(self.spine.admit(coming, self.result, ids))
         subjects: list[bytes] = ids.take(self.result.links["group"].combine_chunks()).to_pylist()
@@ -48,7 +48,8 @@ class Decided:
     def counted(self, subject: bytes) -> bytes:
         """Whom a release takes a subject for."""
         table = superseded(self.decisions).to_pylist()
-        return {line["subject"]: line["into"] for line in table}.get(subject, subject)
+        into: dict[bytes, bytes] = {line["subject"]: line["into"] for line in table}
+        return into.get(subject, subject)
 
 
 @pytest.fixture
@@ -146,7 +147,7 @@ def test_never_holds_against_a_chain_of_same() -> None:
     made = pa.Table.from_pylist(
         [line("a", 1, 2, "never"), line("b", 2, 3, "same")], schema=DECISIONS
     )
-    with pytest.raises(Contradiction, match="undo one"):
+    with pytest.raises(ContradictionError, match="undo one"):
         with_decision(made, line("c", 1, 3, "same"), "same")
     made = with_decision(made, line("a", 1, 2, "never"), "same")
     [first, second] = superseded(made).to_pylist()
@@ -156,7 +157,7 @@ def test_never_holds_against_a_chain_of_same() -> None:
 
 def test_a_decision_about_strangers_is_refused() -> None:
     made = pa.Table.from_pylist([line("a", 1, 2, "same")], schema=DECISIONS)
-    with pytest.raises(decisions.LinkageError, match="doesn't know"):
+    with pytest.raises(LinkageError, match="doesn't know"):
         link(delivery([LUNA]), Spine.empty(), Plan.default(), decisions=made)
 
 

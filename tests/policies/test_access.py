@@ -43,6 +43,9 @@ application.decide    -     -    -    yes  -    -    -    advised
 consent.read          -     yes  yes  yes  -    org  yes  submitted advised approved refused \
 withdrawn
 consent.decide        -     -    -    -    -    org  -    submitted advised approved
+review.read           -     yes  yes  -    -    -    yes  *
+review.decide         -     yes  -    -    -    -    -    open
+review.undo           -     yes  -    -    -    -    -    same never
 permit.read           -     yes  yes  yes  own  -    yes  *
 permit.suspend        yes   -    yes  yes  -    -    -    in_force
 permit.resume         -     -    -    yes  -    -    -    suspended

@@ -99,6 +99,24 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("hour", "person", "route", "type"),
     )
     op.create_table(
+        "review_pair",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("scope", sa.String(length=63), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("unit_type", sa.String(length=20), nullable=False),
+        sa.Column("reason", sa.String(length=40), nullable=False),
+        sa.Column("probability", sa.Double(), nullable=True),
+        sa.Column("references", sa.Integer(), nullable=False),
+        sa.Column("hanging", sa.Integer(), nullable=False),
+        sa.Column("closeness", sa.Double(), nullable=False),
+        sa.Column("view", sa.JSON(), nullable=False),
+        sa.Column("found_at", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("review_pair", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_review_pair_scope"), ["scope"], unique=False)
+
+    op.create_table(
         "stored_object",
         sa.Column("name", sa.String(length=48), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
@@ -161,6 +179,40 @@ def upgrade() -> None:
     with op.batch_alter_table("release", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_release_project"), ["project"], unique=False)
 
+    op.create_table(
+        "review_decision",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("pair", sa.String(length=40), nullable=False),
+        sa.Column("verdict", sa.String(length=8), nullable=False),
+        sa.Column("state", sa.String(length=10), nullable=False),
+        sa.Column("problem", sa.JSON(), nullable=True),
+        sa.Column("person", sa.String(length=63), nullable=False),
+        sa.Column("decided_at", sa.DateTime(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["pair"],
+            ["review_pair.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    with op.batch_alter_table("review_decision", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_review_decision_pair"), ["pair"], unique=False)
+
+    op.create_table(
+        "settlement",
+        sa.Column("scope", sa.String(length=63), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("decisions", sa.String(length=48), nullable=False),
+        sa.Column("superseded", sa.String(length=48), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["decisions"],
+            ["stored_object.name"],
+        ),
+        sa.ForeignKeyConstraint(
+            ["superseded"],
+            ["stored_object.name"],
+        ),
+        sa.PrimaryKeyConstraint("scope", "version"),
+    )
     op.create_table(
         "consent",
         sa.Column("id", sa.String(length=40), nullable=False),
@@ -380,6 +432,11 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_consent_application"))
 
     op.drop_table("consent")
+    op.drop_table("settlement")
+    with op.batch_alter_table("review_decision", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_review_decision_pair"))
+
+    op.drop_table("review_decision")
     with op.batch_alter_table("release", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_release_project"))
 
@@ -388,6 +445,10 @@ def downgrade() -> None:
     op.drop_table("used_assertion")
     op.drop_table("stranger")
     op.drop_table("stored_object")
+    with op.batch_alter_table("review_pair", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_review_pair_scope"))
+
+    op.drop_table("review_pair")
     op.drop_table("refused_request")
     with op.batch_alter_table("reason", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_reason_about"))
