@@ -2,8 +2,9 @@
 
 Whoever decides sees where two records differ and never what they say: fields that agree are only
 said to agree, and of one that differs no more than the characters that do, and those only where
-they are half of the value at most. Of numbers none is shown: the digits that tell twins apart
-would, with the check digits, narrow down the ones that don't.
+they are two at most and a third of the value at most (MOLEN before six letters that a KERK····· has
+too is a whole street). Of numbers none is shown: the digits that tell twins apart would, with the
+check digits, narrow down the ones that don't.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -47,6 +48,8 @@ masked, as `one` and `other`."""
 SAME: Final = "·"
 DIFFERENT: Final = "×"
 _NEVER_SHOWN: Final = ("national_number", "enterprise_number")
+_MOST_SHOWN: Final = 2
+_SHARE_SHOWN: Final = 3  # one in so many
 _MOST_RECORDS: Final = 8  # of either subject, when the two that are most alike are looked for
 
 
@@ -146,7 +149,9 @@ def masked(field: str, one: str | None, other: str | None) -> dict[str, str]:
             differs[0].update(range(step.src_start, step.src_end))
             differs[1].update(range(step.dest_start, step.dest_end))
     sides = tuple(zip((one, other), differs, strict=True))
-    shown = field not in _NEVER_SHOWN and all(2 * len(at) <= len(text) for text, at in sides)
+    shown = field not in _NEVER_SHOWN and all(
+        len(at) <= min(_MOST_SHOWN, len(text) // _SHARE_SHOWN) for text, at in sides
+    )
     first, second = (
         "".join(
             (sign if shown else DIFFERENT) if place in at else SAME
