@@ -107,8 +107,17 @@ class Vocabulary:
     @cached_property
     def cores(self) -> Codes:
         """A code for the surname without its glued particle (VANDENBROECK: BROECK)."""
-        cores = pc.replace_substring_regex(self.texts, _PREFIX, r"\1")
-        return np.asarray(cores.dictionary_encode().indices).astype(np.int32)
+        return np.asarray(self._cores.dictionary_encode().indices).astype(np.int32)
+
+    @cached_property
+    def bare(self) -> Bools:
+        """Whether a surname has no particle."""
+        bare: Bools = np.asarray(pc.equal(self._cores, self.texts))
+        return bare
+
+    @cached_property
+    def _cores(self) -> Any:
+        return pc.replace_substring_regex(self.texts, _PREFIX, r"\1")
 
     @cached_property
     def nicknames(self) -> Codes:

@@ -390,7 +390,10 @@ class LastName(Comparison):
         one, two = left[rows], right[rows]
         best = self._graded(ceiling(words, one, two))
         best[contained(words, one, two)] = self.level("part")
-        best[words.cores[one] == words.cores[two]] = self.level("part")
+        bare = (
+            words.bare[one] | words.bare[two]
+        )  # DE SMET is a part of neither VAN SMET nor LE SMET
+        best[bare & (words.cores[one] == words.cores[two])] = self.level("part")
         levels[rows] = best
         levels[left == right] = EXACT
         levels[absent] = 0
@@ -546,14 +549,13 @@ class Address(Comparison):
 
     def __init__(self, parts: tuple[str, ...]) -> None:
         """`parts`: those of street, house_number, box, postcode, municipality that there are."""
-        self.atoms = tuple(part for part in ADDRESS_PARTS if part in parts)
+        self._parts = tuple(part for part in ADDRESS_PARTS if part in parts)
+        self.atoms = tuple(part for part in self._parts if part != "box")
         area = "postcode" if "postcode" in parts else "municipality"
         self._area = area if area in parts else None
-        self.rarity = {"exact": "address"} | (
-            {"street": self._area, "postcode": self._area, "municipality": self._area}
-            if self._area
-            else {}
-        )
+        self.rarity = {"exact": "address"} | {
+            part: part for part in ("street", "postcode", "municipality") if part in parts
+        }
 
     def possible(self, equal: Mapping[str, bool], missing: Mapping[str, bool]) -> tuple[str, ...]:
         def agrees(part: str) -> bool:
@@ -594,7 +596,7 @@ class Address(Comparison):
         states = {}
         nothing = np.zeros(len(pairs), np.bool_)
         for part in ADDRESS_PARTS:
-            if part not in self.atoms:
+            if part not in self._parts:
                 states[part] = (nothing, ~nothing)
                 continue
             left, right = pairs.codes(part)

@@ -77,7 +77,7 @@ class Scorer:
         self.encoded, self._rules, self.weights = encoded, rules, weights
         self.tables, self._floor = tables, floor
         self._gains = [(table[0] - table[2]).astype(np.float32) for table in weights.tables]
-        self._sieve = _Sieve(encoded, weights, self._gains)
+        self._sieve = _Sieve(encoded, weights, self._gains, floor)
 
     def run(
         self,
@@ -144,6 +144,7 @@ class _InOrder:
         left, right = pairs_of(self._blocked, *span)
         scorer = self._scorer
         pairs = Pairs(self._encoded, left, right)
+        pairs = pairs.some(np.flatnonzero(self._sieve.worth(pairs)))
         bound, shares = self._sieve.bound(pairs)
         rows = np.flatnonzero(bound >= scorer._floor)
         rows = rows[~self._found_before(pairs.some(rows))]
@@ -218,6 +219,8 @@ def _turns(which: Sequence[Comparison], told: frozenset[str]) -> list[int]:
     )
 
 
+LITTLE: Final = 1.5
+"""Logarithm of odds that a field may add unseen, where looking would cost more than it saves."""
 SLACK: Final = 1e-3
 """Single precision: what bounds may be off by."""
 
@@ -249,8 +252,10 @@ class _Sieve:
     would cost: that is added for each such record.
     """
 
-    def __init__(self, encoded: Encoded, weights: Weights, gains: Sequence[Singles]) -> None:
-        self._prior = weights.prior
+    def __init__(
+        self, encoded: Encoded, weights: Weights, gains: Sequence[Singles], floor: float
+    ) -> None:
+        self._prior, self._floor = weights.prior, floor
         self._swaps = {"joined", "last"} <= set(encoded.parts)
         self._fields = []
         for one, gain in zip(weights.comparisons, gains, strict=True):
@@ -277,9 +282,51 @@ class _Sieve:
             if one.rarity:
                 columns = [-tables[part] for part in set(one.rarity.values())]
                 bonus[one.name] = np.maximum.reduce([*columns, np.zeros_like(columns[0])])
+        least = self._least(encoded, bonus, rule) + slack[0]
+        evidence = self._evidence(rule, encoded)
         return _OrderedSieve(
-            self._prior, self._fields, self._swaps, slack, bonus, names, self._unlike
+            self._prior, self._fields, self._swaps, slack, bonus, names, self._unlike, least,
+            evidence, self._floor,
+        )  # fmt: skip
+
+    def _least(
+        self, encoded: Encoded, bonus: Mapping[str, Singles], rule: Sequence[str]
+    ) -> Singles:
+        """For each row of `a`, the most that a pair weighs that agrees on the rule and no more."""
+        told = encoded.atoms(rule)
+        total = np.full(encoded.a.rows, self._prior, np.float32)
+        for one, table, _ in self._fields:
+            agree = sum(1 << bit for bit, atom in enumerate(one.atoms) if atom in told)
+            if not agree and one.name in self._unlike:
+                total += self._unlike[one.name]
+                continue
+            total += table.max() if self._little(table, agree) else table[agree]
+            if agree and one.rarity:
+                total += bonus[one.name]
+        return total
+
+    def _evidence(self, rule: Sequence[str], encoded: Encoded) -> tuple[str, ...]:
+        """Parts whose equality, beside what the rule tells, can make a pair weigh more."""
+        told = encoded.atoms(rule)
+        return tuple(
+            atom
+            for one, table, _ in self._fields
+            if one.name not in _NAMED
+            for bit, atom in enumerate(one.atoms)
+            if atom not in told and self._adds(one, table, bit, told)
         )
+
+    @staticmethod
+    def _adds(one: Comparison, table: Singles, bit: int, told: frozenset[str]) -> bool:
+        known = sum(1 << n for n, atom in enumerate(one.atoms) if atom in told)
+        if _Sieve._little(table, known):
+            return False
+        return bool(table[known | 1 << bit] > table[known]) or known != 0
+
+    @staticmethod
+    def _little(table: Singles, known: int) -> bool:
+        """Whether a field can hardly add to what is known of it: it is granted without a look."""
+        return float(table.max() - table[known]) < LITTLE
 
     def _slack(self, side: Side) -> Singles:
         total = np.zeros(side.rows, np.float32)
@@ -300,6 +347,26 @@ class _OrderedSieve:
     bonus: Mapping[str, Singles]
     names: Mapping[str, tuple["_Letters", "_Letters"]]
     unlike: Mapping[str, np.float32]
+    least: Singles
+    evidence: tuple[str, ...]
+    floor: float
+
+    def worth(self, pairs: Pairs) -> Any:
+        """Which pairs can reach the floor: they agree on more than the rule, or needn't.
+
+        The cheapest look there is, since most candidates end here.
+        """
+        left, right = pairs.left, pairs.right
+        lacking = self.slack[1][right]
+        lacking += self.least[left]
+        worth = lacking >= self.floor
+        if self.swaps:
+            worth |= self._across(pairs)
+        for name in self.names:
+            worth |= self._alike(name, pairs)
+        for part in self.evidence:
+            worth |= _equal(pairs, part)
+        return worth
 
     def bound(self, pairs: Pairs) -> tuple[Singles, list[Singles]]:
         """The most that each pair can weigh with its prior, and each field's share of that."""
@@ -339,12 +406,9 @@ class _OrderedSieve:
         one, other = self.names[name]
         left, right = pairs.left, pairs.right
         common = np.bitwise_count(one.letters[left] & other.letters[right])
-        common += np.minimum(one.others[left], other.others[right])
+        common += other.others[right]
         alike = common * (one.inverse[left] + other.inverse[right]) >= _ENOUGH
-        if one.group is not None and other.group is not None:
-            alike |= one.group[left] == other.group[right]
-            alike |= one.second[left] == other.first[right]
-            alike |= one.first[left] == other.second[right]
+        alike |= one.group[left] == other.group[right]
         return alike
 
     def _across(self, pairs: Pairs) -> Any:
@@ -366,16 +430,14 @@ def _equal(pairs: Pairs, part: str) -> Any:
 class _Letters:
     """Of a name in each row: its letters, how many more it has, one divided by its length.
 
-    A name that is missing or an initial gets figures with which it may be alike to any. Of first
-    names also the group of nicknames, and the first and second name.
+    A name that is missing or an initial gets figures with which it may be alike to any. The letters
+    of a second first name count too. `group` is the same for equal names and for nicknames.
     """
 
     letters: npt.NDArray[np.uint64]
     others: npt.NDArray[np.uint8]
     inverse: Singles
     group: Any
-    first: Any
-    second: Any
 
     @classmethod
     def of(cls, side: Side, encoded: Encoded, name: str) -> "_Letters":
@@ -385,13 +447,17 @@ class _Letters:
         short = (codes < 0) | (words.lengths[codes] < 2)
         letters, others = words.letters[codes], words.others[codes].astype(np.uint8)
         letters[short], others[short] = ~np.uint64(0), 0
-        inverse = np.float32(1) / np.maximum(words.lengths[codes], 1).astype(np.float32)
+        # of longer ones a name of four letters could be a part without having ENOUGH in common
+        inverse = np.float32(1) / np.clip(words.lengths[codes], 1, 18).astype(np.float32)
         inverse[short] = 10.0
         if name != "first_name":
-            return cls(letters, others, inverse, None, codes, None)
+            return cls(letters, others, inverse, codes)
+        second = side.codes["second"]
+        letters |= np.where(second < 0, np.uint64(0), words.letters[second])
+        others += np.where(second < 0, np.uint8(0), words.others[second].astype(np.uint8))
         group = words.nicknames[codes]
         group = np.where((codes < 0) | (group < 0), codes, -3 - group)  # a name alone is a group
-        return cls(letters, others, inverse, group, codes, side.codes["second"])
+        return cls(letters, others, inverse, group)
 
 
 _NAMED: Final = {"first_name": "head", "last_name": "last"}

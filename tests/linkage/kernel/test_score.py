@@ -3,12 +3,14 @@
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from linkage.kernel import blocks
 from linkage.kernel.blocks import block, pairs_of
-from linkage.kernel.levels import Pairs
-from linkage.kernel.score import Scored, Scorer, weigh
+from linkage.kernel.columns import Encoded, Side, Vocabulary
+from linkage.kernel.levels import LastName, Pairs
+from linkage.kernel.score import _ENOUGH, Scored, Scorer, _Letters, weigh
 from tests.linkage.kernel.country import RULES, Learned, learned
 
 FLOOR = float(np.log(0.02))
@@ -49,6 +51,19 @@ def test_pruned_pairs_are_those_of_comparing_everything(small: Learned) -> None:
     assert len(whole[0]) > 2000
     for one, other in zip(pruned, whole, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_a_short_name_in_a_very_long_one_is_not_pruned() -> None:
+    """What was a part of another name had too few of its letters once."""
+    short, long = "MAES", "MAESVANDERVLEUGENHOUTTEGEM"
+    words = Vocabulary(pa.array([short, long]))
+    part, whole = Side(1, {"last": np.array([0])}), Side(1, {"last": np.array([1])})
+    encoded = Encoded(part, whole, {"last": words}, {}, 2, ("last",))
+    pairs = Pairs(encoded, np.array([0]), np.array([0]))
+    assert LastName().glance(pairs)[0].tolist() == [LastName.words.index("part")]
+    one, other = (_Letters.of(side, encoded, "last_name") for side in (part, whole))
+    common = np.bitwise_count(one.letters & other.letters) + other.others
+    assert (common * (one.inverse + other.inverse) >= _ENOUGH).all()
 
 
 @pytest.mark.parametrize("workers", [2, 3])
