@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Engine, select
+from sqlalchemy import ColumnElement, Engine, select
 from sqlalchemy.orm import Session
 
 from api import jobs
@@ -39,20 +39,30 @@ State = Literal["open", "waiting", "same", "never"]
 # -- for people ------------------------------------------------------------------------------------
 
 
-def _history(session: Session, pair: str) -> list[ReviewDecision]:
-    rows = select(ReviewDecision).where(ReviewDecision.pair == pair)
-    return list(session.scalars(rows.order_by(ReviewDecision.decided_at, ReviewDecision.id)))
+History = list[ReviewDecision]
 
 
-def _state(history: list[ReviewDecision]) -> str:
+def _histories(session: Session, *which: ColumnElement[bool]) -> dict[str, History]:
+    """All that was decided on these pairs, by pair, in the order in which it was."""
+    rows = select(ReviewDecision).where(*which)
+    histories: dict[str, History] = {}
+    for row in session.scalars(rows.order_by(ReviewDecision.decided_at, ReviewDecision.id)):
+        histories.setdefault(row.pair, []).append(row)
+    return histories
+
+
+def _history(session: Session, pair: str) -> History:
+    return _histories(session, ReviewDecision.pair == pair).get(pair, [])
+
+
+def _state(history: History) -> str:
     standing = [row for row in history if row.state != "refused"]
     if not standing:
         return "open"
     return "waiting" if standing[-1].state == "waiting" else standing[-1].verdict
 
 
-def _described(session: Session, row: ReviewPair) -> dict[str, Any]:
-    history = _history(session, row.id)
+def _described(row: ReviewPair, history: History) -> dict[str, Any]:
     return {
         "pair": row.id,
         "scope": row.scope,
@@ -89,21 +99,22 @@ def pairs(work: Work, scope: str | None, state: State, most: int) -> list[dict[s
     )
     if scope is not None:
         rows = rows.where(ReviewPair.scope == scope)
-    decided = work.session.scalars(select(ReviewDecision.pair).distinct())
-    states = {identifier: _state(_history(work.session, identifier)) for identifier in decided}
-    chosen = [name for name, one in states.items() if one == state]
+    histories = _histories(work.session)
+    chosen = [name for name, history in histories.items() if _state(history) == state]
     if state == "open":
-        rows = rows.where(ReviewPair.id.not_in(set(states) - set(chosen)))
+        rows = rows.where(ReviewPair.id.not_in(set(histories) - set(chosen)))
     else:
         rows = rows.where(ReviewPair.id.in_(chosen))
-    return [_described(work.session, row) for row in work.session.scalars(rows.limit(most))]
+    found_now = work.session.scalars(rows.limit(most))
+    return [_described(row, histories.get(row.id, [])) for row in found_now]
 
 
 def pair(work: Work, identifier: str) -> dict[str, Any]:
     """One pair, with all that was decided on it and why."""
     work.demand("review.read")
     row: ReviewPair = found(work.session.get(ReviewPair, identifier))
-    return {**_described(work.session, row), "reasons": reasons(work, identifier)}
+    told = _described(row, _history(work.session, identifier))
+    return {**told, "reasons": reasons(work, identifier)}
 
 
 def decide(work: Work, identifier: str, verdict: str, reason: str) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 """Pairs for a human and what is decided on them, in the engine (issue 4; rows S07, S16)."""
 
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkage import LinkageError, review
@@ -14,6 +16,7 @@ from linkage.engine import FIELDS, Plan, link
 from linkage.spine import Spine
 from tests.linkage.helpers import Row, delivery, person, subject_ids
 from tests.linkage.people import national_number
+from tests.linkage.test_laws import ROWS
 
 LUNA = person("Luna", "Peeters", "2004-03-12", national_number=national_number(2004, 3, 12, 2))
 TWIN = LUNA | {"national_number": national_number(2004, 3, 12, 14), "house_number": "125"}
@@ -174,6 +177,34 @@ def test_what_changes_most_comes_first() -> None:
     scope.admit(delivery([jan, jan, jon, LUNA, TWIN], period="2025", unit=False))
     assert scope.pairs["references"].to_pylist() == [3, 2]
     assert scope.views[0]["national_number"]["state"] == "differs"
+
+
+@settings(max_examples=60)
+@given(ROWS, ROWS, st.data())
+def test_whatever_is_decided(
+    first: list[tuple[Row, ...]], second: list[tuple[Row, ...]], data: st.DataObject
+) -> None:
+    """What comes again is recorded where it was, a row's units stay apart, and never is never."""
+    scope = Decided()
+    one, two = delivery(first), delivery(second, period="2025")
+    before, after = scope.admit(one), scope.admit(two)
+    pairs = scope.pairs.to_pylist()
+    verdicts = [data.draw(st.sampled_from(["same", "never", None])) for _ in pairs]
+    for place, (pair, verdict) in enumerate(zip(pairs, verdicts, strict=True)):
+        if verdict is not None:
+            with suppress(ContradictionError):
+                decided = {"pair": f"pair-{place}", **pair}
+                scope.decisions = with_decision(scope.decisions, decided, verdict)
+    assert scope.admit(one) == before
+    assert scope.admit(two) == after
+    further = scope.admit(replace(one, period="2026", delivery="benefit-2026"))
+    keys = one.records["row_key"].to_pylist()
+    assert len(set(zip(keys, further, strict=True))) == len(keys)
+    for decided in scope.decisions.to_pylist():
+        together = scope.counted(decided["subject"]) == scope.counted(decided["other"])
+        assert together is (decided["verdict"] == "same")
+    groups = scope.result.groups["subject"].drop_null()
+    assert pa.compute.count_distinct(groups).as_py() == len(groups)
 
 
 TEXT = st.text("ABE-", min_size=1, max_size=9)
