@@ -185,8 +185,6 @@ class ReviewPair(Base):
     __tablename__ = "review_pair"
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     scope: Mapped[str] = mapped_column(String(63), index=True)
-    position: Mapped[int]
-    """The last admission that listed it."""
     unit_type: Mapped[str] = mapped_column(String(20))
     reason: Mapped[str] = mapped_column(String(40))
     probability: Mapped[float | None]
@@ -195,6 +193,8 @@ class ReviewPair(Base):
     closeness: Mapped[float]
     view: Mapped[dict[str, Any]]
     """Field by field how the two differ, masked (`linkage.review`)."""
+    implied: Mapped[bool] = mapped_column(default=False)
+    """Whether decisions on other pairs answer it."""
     found_at: Mapped[datetime]
 
 

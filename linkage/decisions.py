@@ -74,6 +74,19 @@ def superseded(decisions: Any) -> Any:
     return pa.table([moved, [find(subject) for subject in moved]], schema=SUPERSEDED)
 
 
+def answered(decisions: Any, pairs: Any) -> list[bool]:
+    """Whether decisions answer each pair (subject, other), be it through other pairs: the two count
+    as one, or as two that never are."""
+    into = {line["subject"]: line["into"] for line in superseded(decisions).to_pylist()}
+
+    def counted(table: Any) -> list[frozenset[bytes]]:
+        both = zip(table["subject"].to_pylist(), table["other"].to_pylist(), strict=True)
+        return [frozenset((into.get(one, one), into.get(two, two))) for one, two in both]
+
+    never = set(counted(decisions.filter(pc.equal(decisions["verdict"], "never"))))
+    return [len(both) == 1 or both in never for both in counted(pairs)]
+
+
 @dataclass(frozen=True)
 class Decided:
     """Decisions in the terms of one linkage, in which a subject is a place among the spine's.

@@ -10,7 +10,9 @@ from api.commands import connected, review_app, the_screen
 @review_app.command("list")
 def review_list(
     scope: Annotated[str | None, typer.Option(help="Only pairs of this project.")] = None,
-    state: Annotated[str, typer.Option(help="open, waiting, same or never.")] = "open",
+    state: Annotated[
+        str, typer.Option(help="open, waiting, same, never or implied (by others).")
+    ] = "open",
     most: Annotated[int, typer.Option(help="No more than these many.")] = 100,
 ) -> None:
     """Pairs that need a decision, those first that change most.

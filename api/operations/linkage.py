@@ -235,7 +235,7 @@ def record_admission(work: Work, admitted: Admitted) -> None:
             **names,
         )
     )
-    review.record_pairs(work, admitted.scope, admitted.position, admitted.pairs, admitted.views)
+    review.record_pairs(work, admitted.scope, admitted.pairs, admitted.views)
     work.session.flush()
     work.note(
         "delivery.linked",

@@ -33,7 +33,7 @@ from linkage import decisions, review
 from linkage.decisions import DECISIONS
 from policies.access import Thing
 
-State = Literal["open", "waiting", "same", "never"]
+State = Literal["open", "waiting", "same", "never", "implied"]
 
 
 # -- for people ------------------------------------------------------------------------------------
@@ -62,11 +62,16 @@ def _state(history: History) -> str:
     return "waiting" if standing[-1].state == "waiting" else standing[-1].verdict
 
 
+def _state_of(row: ReviewPair, history: History) -> str:
+    state = _state(history)
+    return "implied" if state == "open" and row.implied else state
+
+
 def _described(row: ReviewPair, history: History) -> dict[str, Any]:
     return {
         "pair": row.id,
         "scope": row.scope,
-        "state": _state(history),
+        "state": _state_of(row, history),
         "unit_type": row.unit_type,
         "reason": row.reason,
         "probability": row.probability,
@@ -100,11 +105,12 @@ def pairs(work: Work, scope: str | None, state: State, most: int) -> list[dict[s
     if scope is not None:
         rows = rows.where(ReviewPair.scope == scope)
     histories = _histories(work.session)
-    chosen = [name for name, history in histories.items() if _state(history) == state]
-    if state == "open":
-        rows = rows.where(ReviewPair.id.not_in(set(histories) - set(chosen)))
+    states = {name: _state(history) for name, history in histories.items()}
+    if state in ("open", "implied"):
+        decided = [name for name, one in states.items() if one != "open"]
+        rows = rows.where(ReviewPair.id.not_in(decided), ReviewPair.implied == (state != "open"))
     else:
-        rows = rows.where(ReviewPair.id.in_(chosen))
+        rows = rows.where(ReviewPair.id.in_([name for name, one in states.items() if one == state]))
     found_now = work.session.scalars(rows.limit(most))
     return [_described(row, histories.get(row.id, [])) for row in found_now]
 
@@ -132,7 +138,7 @@ def _take_down(
 ) -> dict[str, Any]:
     work.demand("review.read")
     row: ReviewPair = found(work.session.get(ReviewPair, identifier))
-    work.demand(action, Thing(_state(_history(work.session, identifier))))
+    work.demand(action, Thing(_state_of(row, _history(work.session, identifier))))
     decision = ReviewDecision(
         id=new_id("decision"),
         pair=identifier,
@@ -152,8 +158,8 @@ def _take_down(
     )
     keep_reason(work, identifier, reason)
     arguments = {"decision": decision.id, "pair": identifier, "verdict": verdict}
-    scope = {"scope": row.scope, "position": row.position}
-    jobs.enqueue(work, "decide", "linkage", arguments | scope, f"scope:{row.scope}")
+    arguments["scope"] = row.scope
+    jobs.enqueue(work, "decide", "linkage", arguments, f"scope:{row.scope}")
     return pair(work, identifier)
 
 
@@ -167,6 +173,8 @@ class Settled:
     scope: str
     version: int
     decision: str
+    answered: dict[str, bool]
+    """Of every pair of the scope, whether that answers it."""
     decisions: Stored
     superseded: Stored
 
@@ -230,9 +238,7 @@ def named(found_now: pa.Table, before: list[pa.Table]) -> pa.Table:
     return found_now.append_column("pair", pa.array(ids, pa.string()))
 
 
-def record_pairs(
-    work: Work, scope: str, position: int, table: pa.Table, views: list[review.View]
-) -> None:
+def record_pairs(work: Work, scope: str, table: pa.Table, views: list[review.View]) -> None:
     """Keep what is shown of the pairs of an admission; one that was there before is renewed."""
     columns = ["unit_type", "reason", "probability", "references", "hanging", "closeness"]
     shown = table.select(["pair", *columns]).to_pylist()
@@ -243,7 +249,7 @@ def record_pairs(
         if row is None:
             row = ReviewPair(id=line["pair"], scope=scope, found_at=work.now)
             work.session.add(row)
-        row.position, row.view = position, dict(view)
+        row.view = dict(view)
         for name in columns:
             setattr(row, name, line[name])
 
@@ -264,9 +270,13 @@ def settle(
         progress("read the decisions", 0.0)
         before = in_force(session, objects, role, scope)
         last = _last(session, scope)
-        table = listed(session, objects, role, scope, int(arguments["position"]))
+        where = select(Admission.position).where(Admission.scope == scope)
+        lists = [
+            listed(session, objects, role, scope, position) for position in session.scalars(where)
+        ]
         sealer = vault.sealer(session.connection())
-    [line] = table.filter(pc.equal(table["pair"], arguments["pair"])).to_pylist()
+    table = pa.concat_tables(lists)
+    line = table.filter(pc.equal(table["pair"], arguments["pair"])).to_pylist()[0]
     after = decisions.without(before, arguments["pair"])
     if arguments["verdict"] != "open":
         try:
@@ -276,21 +286,25 @@ def settle(
                 "review-contradicts", str(error), "See `schakel review list --state never`."
             ) from None
     version = last.version + 1 if last else 1
-    where, stored = f"{scope}|{version}", {}
+    binding, stored = f"{scope}|{version}", {}
     for purpose, owner_role, content in (
         ("decisions", "linkage", after),
         ("superseded", "release", decisions.superseded(after)),
     ):
-        key, sealed_key = sealer.new_key(owner_role, purpose, where)
-        name, digest = objects.put(write_table(content, key, f"{purpose}|{where}"), owner_role)
+        key, sealed_key = sealer.new_key(owner_role, purpose, binding)
+        name, digest = objects.put(write_table(content, key, f"{purpose}|{binding}"), owner_role)
         stored[purpose] = Stored(name, digest, sealed_key)
-    return Settled(scope, version, row.id, **stored)
+    answers = decisions.answered(after, table)
+    answered = dict(zip(table["pair"].to_pylist(), answers, strict=True))
+    return Settled(scope, version, row.id, answered, **stored)
 
 
 def record_settled(work: Work, settled: Settled) -> None:
     """Commit what is in force now, with its ledger entry."""
     row: ReviewDecision = found(work.session.get(ReviewDecision, settled.decision))
     row.state = "in_force"
+    for pair in work.session.scalars(select(ReviewPair).where(ReviewPair.scope == settled.scope)):
+        pair.implied = settled.answered.get(pair.id, False)
     work.session.add(
         Settlement(
             scope=settled.scope,

@@ -157,19 +157,52 @@ def test_a_correction_by_either_number_corrects_the_one_person(
     assert case.amounts_now() == sorted([1, *range(3, 13), 70])
 
 
-def test_what_contradicts_a_decision_is_refused(house: House, tmp_path: Path) -> None:
+def test_what_decisions_imply_needs_none_and_what_contradicts_them_is_refused(
+    house: House, tmp_path: Path
+) -> None:
     """A human's never holds against a chain of same; what held before goes on holding."""
     case = opened(house, tmp_path, "review-chain", line(3, 63, 63), line(3, 64, 64))
-    assert case.amounts_now() == sorted([*range(1, 13), 63, 64])
+    assert case.units_now() == 14
     first, second, third = (pair["pair"] for pair in case.pairs())
     case.decide(first, "never")
     case.decide(second, "same")
-    refused = case.decide(third, "same")
-    assert refused["state"] == "open"
-    assert refused["decisions"][0]["state"] == "refused"
-    assert refused["decisions"][0]["problem"]["type"].endswith("review-contradicts")
-    assert len(case.amounts_now()) == 13
+    assert case.settled(third)["state"] == "implied"
+    assert case.pairs() == []
+    assert [pair["pair"] for pair in case.pairs("implied")] == [third]
+    assert case.units_now() == 13
+    case.undo(second)
+    assert {pair["pair"] for pair in case.pairs()} == {second, third}
+    house.working = False
+    for pair in (second, third):  # both before the linkage process looks at either
+        body = {"verdict": "same", "reason": "In a hurry."}
+        house[STATISTICIAN].post(f"/review/{pair}/decision", body)
+    assert {pair["pair"] for pair in case.pairs("waiting")} == {second, third}
+    house.working = True
+    assert case.settled(second)["state"] == "same"
+    refused = case.settled(third)
+    assert refused["state"] == "implied"
+    [decision] = refused["decisions"]
+    assert decision["state"] == "refused"
+    assert decision["problem"]["type"].endswith("review-contradicts")
+    assert case.units_now() == 13
     assert "review.refused" in house.ledger_kinds()
+
+
+def test_a_decision_that_is_put_in_force_twice_is_once(house: House, tmp_path: Path) -> None:
+    """A worker may die between its last write and the end of its job."""
+    case = opened(house, tmp_path, "review-twice", line(5, 66, 66))
+    assert case.units_now() == 13
+    [pair] = case.pairs()
+    [decision] = case.decide(pair["pair"], "same")["decisions"]
+    service = house.service
+    arguments = {
+        "decision": decision["decision"],
+        "pair": pair["pair"],
+        "verdict": "same",
+        "scope": case.project,
+    }
+    tools = (service.engine, service.vault, service.objects)
+    assert review.settle(*tools, arguments, lambda _stage, _share: None) is None
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linkage import LinkageError, review
-from linkage.decisions import DECISIONS, ContradictionError, superseded, with_decision, without
+from linkage.decisions import (
+    DECISIONS,
+    ContradictionError,
+    answered,
+    superseded,
+    with_decision,
+    without,
+)
 from linkage.deliveries import Delivery
 from linkage.engine import FIELDS, Plan, link
 from linkage.spine import Spine
@@ -158,6 +165,17 @@ def test_never_holds_against_a_chain_of_same() -> None:
     assert superseded(without(made, "a")).num_rows == 1
 
 
+def test_what_decisions_answer() -> None:
+    """One and two are one, and never three: so neither of them is; four is still a question."""
+    made = pa.Table.from_pylist(
+        [line("a", 1, 2, "same"), line("b", 2, 3, "never")], schema=DECISIONS
+    )
+    asked = [line("", one, two, "") for one, two in ((1, 2), (1, 3), (3, 2), (1, 4), (3, 4))]
+    pairs = pa.Table.from_pylist(asked, schema=DECISIONS)
+    assert answered(made, pairs) == [True, True, True, False, False]
+    assert answered(NOBODY, pairs) == [False] * 5
+
+
 def test_a_decision_about_strangers_is_refused() -> None:
     made = pa.Table.from_pylist([line("a", 1, 2, "same")], schema=DECISIONS)
     with pytest.raises(LinkageError, match="doesn't know"):
@@ -179,7 +197,7 @@ def test_what_changes_most_comes_first() -> None:
     assert scope.views[0]["national_number"]["state"] == "differs"
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(ROWS, ROWS, st.data())
 def test_whatever_is_decided(
     first: list[tuple[Row, ...]], second: list[tuple[Row, ...]], data: st.DataObject

@@ -102,7 +102,6 @@ def upgrade() -> None:
         "review_pair",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("scope", sa.String(length=63), nullable=False),
-        sa.Column("position", sa.Integer(), nullable=False),
         sa.Column("unit_type", sa.String(length=20), nullable=False),
         sa.Column("reason", sa.String(length=40), nullable=False),
         sa.Column("probability", sa.Double(), nullable=True),
@@ -110,6 +109,7 @@ def upgrade() -> None:
         sa.Column("hanging", sa.Integer(), nullable=False),
         sa.Column("closeness", sa.Double(), nullable=False),
         sa.Column("view", sa.JSON(), nullable=False),
+        sa.Column("implied", sa.Boolean(), nullable=False),
         sa.Column("found_at", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )
