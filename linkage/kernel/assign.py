@@ -10,7 +10,7 @@ from linkage.kernel.weights import Floats
 
 PROVEN: Final = 30.0
 """Logarithm of the odds that a link by number counts for, where likeness is weighed against it."""
-APART: Final = -6.0
+APART: Final = -2.0
 """The same for two rows that were never found worth weighing."""
 MATCHED: Final = 0.9
 """The largest share of rows with a partner that is reckoned with: that all have one isn't known."""

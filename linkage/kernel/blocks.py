@@ -19,6 +19,8 @@ Rows = npt.NDArray[np.int32]
 
 CHUNK: Final = 1 << 17
 """Candidates looked at at a time."""
+FILTER: Final = 22
+"""Bits of a key by which a few rows choose their candidates among many."""
 PARTS: Final = {"first_name": "head", "last_name": "last"}
 """The part that a blocking rule means by a field; of a full first name the first one counts."""
 FIELDS: Final = {part: field for field, part in PARTS.items()}
@@ -61,13 +63,15 @@ def block(
     (first, end) with rows from `first[i]` up to `end[i]` instead, none where that is empty.
     """
     bits = np.uint64(max(encoded.a.rows, encoded.b.rows, 1).bit_length())
-    packed = _sorted(key(encoded.a, parts), bits)
+    keys_of_a = key(encoded.a, parts)
+    keys_of_b = keys_of_a if encoded.one_file else key(encoded.b, parts)
+    packed = _sorted(_among(keys_of_a, keys_of_b), bits)
     left = _rows(packed, bits)
     if encoded.one_file and window is not None:
         right, keys = left, packed >> bits << bits
         start, end = (np.searchsorted(packed, keys | to[left].astype(np.uint64)) for to in window)
     else:
-        others = packed if encoded.one_file else _sorted(key(encoded.b, parts), bits)
+        others = packed if encoded.one_file else _sorted(_among(keys_of_b, keys_of_a), bits)
         right, keys = _rows(others, bits), packed >> bits
         start = np.searchsorted(others >> bits, keys, side="left")
         end = np.searchsorted(others >> bits, keys, side="right")
@@ -76,6 +80,16 @@ def block(
     count = np.maximum(end - start, 0)
     some = np.flatnonzero(count)
     return Blocked(left[some], right, start[some], count[some])
+
+
+def _among(keys: Packed, others: Packed) -> Packed:
+    """Keys, without most of those that the other side doesn't have if it is much smaller."""
+    if len(others) * 8 > len(keys):
+        return keys
+    there = np.zeros(1 << FILTER, np.bool_)
+    shift = np.uint64(64 - FILTER)
+    there[others >> shift] = True
+    return np.where(there[keys >> shift], keys, np.uint64(0))
 
 
 def _sorted(keys: Packed, bits: np.uint64) -> Packed:

@@ -31,6 +31,8 @@ OFTEN: Final = 25
 STRENGTH: Final = {"m": (40.0, 0.002), "h": (200.0, 0.002), "u": (50.0, 0.002)}
 """Pairs of each class that the usual rates count for: so many, or such a share of those counted if
 that is more. A level that never occurs keeps the usual proportion between the classes."""
+FEW: Final = 10_000.0
+"""Pairs of strangers that the usual rates count for where agreement is counted exactly."""
 ROUNDS: Final = 300
 SETTLED: Final = 1e-7
 SHORT: Final = 8
@@ -264,7 +266,9 @@ def _exact(
         counted = rates.copy()
         if part is not None:
             same, pairs = _agreeing(encoded, part, once=once)
-            chance = max(same / pairs, 1e-9) if pairs > 0 else rates[EXACT]
+            # a file of ten rows was drawn from a population too
+            common = _usual(one, 2)[EXACT]
+            chance = (same + FEW * common) / (pairs + FEW) if pairs > 0 else rates[EXACT]
             usual = _usual(one, 2)[EXACT]
             chance = with_more(chance, encoded.people, usual, encoded.behind)
             counted[2:] *= (1.0 - chance) / max(1.0 - rates[EXACT], 1e-9)
@@ -280,7 +284,8 @@ def _agreeing(encoded: Encoded, part: str, *, once: bool) -> tuple[float, float]
     """
     if part == "address" and not once:
         share = encoded.share("address")
-        return (0.0, 0.0) if np.isnan(share).all() else (float(np.nanmean(share)), 1.0)
+        others = share[~np.isnan(share)].astype(np.float64) * encoded.people - 1.0
+        return float(np.maximum(others, 0.0).sum()), float(len(others)) * max(encoded.people - 1, 1)
     if part == "address":
         keys = key(encoded.a, address_parts(encoded.parts))
         counts = np.unique(keys[keys != 0], return_counts=True)[1].astype(np.float64)
@@ -322,10 +327,13 @@ class _Climb:
         self._some, self._room = some, room
         self._coverage = _Coverage(rules)
         self._patterns = len(first)
+        self._counted: tuple[Floats, ...] | None = None
 
     def on(self, weights: Weights, rounds: int) -> tuple[Weights, float]:
         """Some rounds more, or until nothing moves; the model and its logarithm of likelihood."""
         likelihood, before = -np.inf, -np.inf
+        if self._counted is None:
+            self._counted = weights.u
         for _ in range(rounds):
             posterior, likelihood = _posterior(weights, self._levels, self._inverse, self._some)
             if abs(likelihood - before) < SETTLED * abs(likelihood):
@@ -355,16 +363,45 @@ class _Climb:
         _, matches, members = self._room.before
         matches += self._found(counts[0], moved, moved.m)
         members += self._found(counts[1], moved, moved.h)
-        return replace(
+        moved = replace(
             moved,
             matches=float(min(np.clip(matches, 0.5, weights.space / 2), self._room.most)),
             household=min(members, self._room.members) if weights.household else 0.0,
+        )
+        return self._without_matches(moved)
+
+    def _without_matches(self, weights: Weights) -> Weights:
+        """The weights, without the matches among the pairs that were counted as strangers.
+
+        Where a unit has one row in a file there are none. Elsewhere, and most in small files, much
+        of what agrees by chance on a rare value would be the matches themselves.
+        """
+        if self._room.once or self._room.before[0] or self._counted is None:
+            return weights
+        share = weights.matches / weights.space
+        return replace(
+            weights,
+            u=tuple(
+                _less(one, counted, share * m)
+                for one, counted, m in zip(
+                    weights.comparisons, self._counted, weights.m, strict=True
+                )
+            ),
         )
 
     def _found(self, counts: Floats, weights: Weights, rates: Sequence[Floats]) -> float:
         """How many pairs of a class there are, found by the rules or not."""
         chance = self._coverage.of(rates, weights.comparisons)
         return float(counts.sum()) / self._some.share / chance
+
+
+def _less(one: Comparison, counted: Floats, matches: Floats) -> Floats:
+    """How often levels occur between strangers, after taking away what are matches."""
+    rest = np.maximum(counted - matches, 0.01 * counted + 0.001 * _usual(one, 2))
+    rest[0] = 0.0
+    rest /= rest.sum()
+    rest[0] = 1.0
+    return rest
 
 
 def _patterns(which: Sequence[Comparison], some: Sample) -> tuple[Ints, Ints]:

@@ -13,6 +13,8 @@ from linkage.kernel.columns import Encoded, Packed, key
 
 CHEAP: Final = 8.0
 """Candidates per row up to which a rule is taken at once."""
+NOTHING: Final = 300_000.0
+"""Candidates that are compared in no time: small files can afford wider rules."""
 DEAR: Final = 60.0
 """Candidates per row that a rule may cost if nothing else does without some field."""
 MANY: Final = 200_000
@@ -88,6 +90,7 @@ def _part(keys: Packed, part: int) -> Packed:
 def chosen(encoded: Encoded) -> tuple[tuple[str, ...], ...]:
     """Blocking rules that together find a pair in spite of any one error, and cost little."""
     rows = max(encoded.a.rows, encoded.b.rows)
+    cheap = max(CHEAP * rows, NOTHING)
     rules = possible(encoded)
     costs: dict[tuple[str, ...], float] = {}
     found: list[tuple[str, ...]] = []
@@ -95,7 +98,7 @@ def chosen(encoded: Encoded) -> tuple[tuple[str, ...], ...]:
         if any(set(other) <= set(rule) for other in found):
             continue  # a wider rule finds all that this one would
         costs[rule] = expected(encoded, rule)
-        if costs[rule] <= CHEAP * rows:
+        if costs[rule] <= cheap:
             found = [other for other in found if not set(rule) <= set(other)] + [rule]
     for part in sorted({part for rule in rules for part in encoded.atoms(rule)}):
         if all(part in encoded.atoms(rule) for rule in found):
