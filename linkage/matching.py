@@ -93,6 +93,7 @@ def match(
     clock = _Clock(progress)
     with clock.stage("encode"):
         encoded = encode(a, b, plan, workers=workers)
+        del a, b  # where the caller lets go of them too, they needn't stay in memory
     once = _Once.of(plan)
     fields = comparisons(encoded.parts)
     with clock.stage("numbers"):

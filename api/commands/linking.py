@@ -229,8 +229,8 @@ def _run(job: _Job) -> None:
 
         with _weighing(job) as engine:
             matched = match(
-                tables[0],
-                tables[1] if len(tables) > 1 else None,
+                tables.pop(0),  # nothing holds the files any more once they are encoded
+                tables.pop() if tables else None,
                 plan,
                 seed=job.seed,
                 workers=job.workers or len(os.sched_getaffinity(0)),

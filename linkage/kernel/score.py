@@ -95,6 +95,7 @@ class Scorer:
                     found.append(scored)
                     done += size
                     told(done / total)
+                del work  # before the next rule's copies are made
         return joined(found, len(self.weights.comparisons))
 
     def of(self, encoded: Encoded, tables: Mapping[str, Singles]) -> "Scorer":
