@@ -45,6 +45,31 @@ def test_a_rival_counts_only_where_a_row_has_one_partner() -> None:
     assert (several > 0.99).all()
 
 
+def test_rivals_with_better_partners_count_for_little() -> None:
+    """Twins: each fits the other's row a little, and its own well."""
+    left, right = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+    odds = np.array([12.0, 4.6, 3.0, 12.0])
+    chances = assign.rivalled(left, right, odds, lefts=0.8, rights=0.8)
+    assert (chances[[0, 3]] > 0.999).all()
+    assert (chances[[1, 2]] < 0.001).all()
+
+
+@given(st.lists(st.floats(-3, 6), min_size=4, max_size=4))
+@settings(max_examples=100, deadline=None)
+def test_chances_are_those_of_counting_all_ways(odds: list[float]) -> None:
+    """A path of four pairs: 0-0, 1-0, 1-1, 2-1; every way of taking some is weighed."""
+    left, right = np.array([0, 1, 1, 2]), np.array([0, 0, 1, 1])
+    chances = assign.rivalled(left, right, np.array(odds), lefts=0.0, rights=0.0)
+    total, of = 0.0, np.zeros(4)
+    for taken in range(16):
+        pairs = [n for n in range(4) if taken >> n & 1]
+        if len(set(left[pairs])) == len(pairs) == len(set(right[pairs])):
+            weight = float(np.exp(sum(odds[n] for n in pairs)))
+            total += weight
+            of[pairs] += weight
+    np.testing.assert_allclose(chances, of / total, atol=2e-3)
+
+
 def test_where_nearly_everybody_has_a_partner_a_lone_pair_is_likelier() -> None:
     left, right, odds = np.array([0]), np.array([0]), np.array([1.0])
     few = assign.rivalled(left, right, odds, lefts=0.1, rights=0.1)
