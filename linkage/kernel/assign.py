@@ -42,23 +42,44 @@ def rivalled(
     for share in (lefts, rights):
         if share is not None:
             own /= 1.0 - min(share, MATCHED)
+    weight = own.copy()
+    rows = np.flatnonzero(_several(left, lefts) | _several(right, rights))
+    if len(rows):
+        sides = [
+            None if share is None else np.unique(side[rows], return_inverse=True)[1]
+            for side, share in ((left, lefts), (right, rights))
+        ]
+        weight[rows] *= _passed(own[rows], sides[0], sides[1])
+    chance: Floats = weight / (1.0 + weight)
+    return chance
+
+
+def _several(side: Any, share: float | None) -> Any:
+    """Pairs whose row on this side, being in one of them at most, has others too."""
+    if share is None or not len(side):
+        return np.zeros(len(side), np.bool_)
+    several: Any = np.bincount(side)[side] > 1
+    return several
+
+
+def _passed(own: Floats, left: Any, right: Any) -> Floats:
+    """What the messages from both rows of each pair leave of its odds."""
     from_left, from_right = np.ones(len(own)), np.ones(len(own))
-    for _ in range(MESSAGES if len(own) else 0):
-        left_sums = np.bincount(left, own * from_right) if lefts is not None else None
-        right_sums = np.bincount(right, own * from_left) if rights is not None else None
+    for _ in range(MESSAGES):
         before = from_left, from_right
-        if left_sums is not None:
-            from_left = 1.0 / (1.0 + np.maximum(left_sums[left] - own * before[1], 0.0))
-        if right_sums is not None:
-            from_right = 1.0 / (1.0 + np.maximum(right_sums[right] - own * before[0], 0.0))
+        if left is not None:
+            others = np.bincount(left, own * before[1])[left] - own * before[1]
+            from_left = 1.0 / (1.0 + np.maximum(others, 0.0))
+        if right is not None:
+            others = np.bincount(right, own * before[0])[right] - own * before[0]
+            from_right = 1.0 / (1.0 + np.maximum(others, 0.0))
         moved = max(np.abs(from_left - before[0]).max(), np.abs(from_right - before[1]).max())
         if moved < STILL:
             break
         # half way, since messages around a ring would swing for ever
         from_left, from_right = (from_left + before[0]) / 2, (from_right + before[1]) / 2
-    weight = own * from_left * from_right
-    chance: Floats = weight / (1.0 + weight)
-    return chance
+    passed: Floats = from_left * from_right
+    return passed
 
 
 def one_to_one(left: Any, right: Any, odds: Floats) -> Any:
