@@ -44,6 +44,7 @@ LEVELS: Final[Mapping[str, str]] = {
     "digit": "one digit wrong or two exchanged",
     "vague": "the same as far as told",
     "near": "near",
+    "year": "the same year, and no more",
     "building": "the same door, another box",
     "elsewhere": "the same street and number in another place",
     "street": "the same street",

@@ -421,14 +421,25 @@ class BirthDate(_One):
     cost = 1
     # who has the name and address of somebody a generation apart is rather their child
     rare: Mapping[str, tuple[str, float]] = {"generation": ("different", 0.3)}
-    words = ("missing", "exact", "swapped", "digit", "vague", "near", "different", "generation")
+    words = (
+        "missing",
+        "exact",
+        "swapped",
+        "digit",
+        "vague",
+        "near",
+        "year",
+        "different",
+        "generation",
+    )
     rates: Mapping[str, Rates] = {
         "exact": (0.930, 0.012, 0.00005),
         "swapped": (0.010, 0.0003, 0.00005),
         "digit": (0.022, 0.006, 0.0040),
         "vague": (0.014, 0.004, 0.0030),
         "near": (0.006, 0.015, 0.0100),
-        "different": (0.015, 0.4627, 0.3829),
+        "year": (0.004, 0.0120, 0.0120),
+        "different": (0.011, 0.4507, 0.3709),
         "generation": (0.003, 0.5000, 0.6000),
     }
     rarity: Mapping[str, str] = {"exact": "birth_date"}
@@ -463,6 +474,7 @@ class BirthDate(_One):
         slip[at] = one_slip(packed[at], others[at], 8)
         levels = np.full(len(left), self.level("different"), np.int8)
         levels[np.abs(year - years) >= GENERATION] = self.level("generation")
+        levels[full & same] = self.level("year")
         levels[full & (agreeing == 2) & (np.abs(year - years) <= 10)] = self.level("near")
         levels[same & (vague | (~full & part))] = self.level("vague")
         levels[slip] = self.level("digit")
