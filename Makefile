@@ -4,7 +4,7 @@ PERSONS ?= 60000
 SEED ?= 2026
 ENV := .venv/.installed
 
-.PHONY: demo test lint bench bench-linkage bench-path crash mutation lock clean
+.PHONY: demo test lint bench bench-linkage bench-path crash lost-workers mutation lock clean
 
 $(ENV): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -33,6 +33,10 @@ bench-linkage: $(ENV)  ## this engine beside Splink; ARGS="--only 1m-narrow" for
 crash: $(ENV)  ## processes killed 200 times at any moment, and at every crash point
 	tests/outside.sh
 	.venv/bin/python -m tests.crash
+
+lost-workers: $(ENV)  ## Spark's workers killed while they work: the same links (two minutes)
+	tests/outside.sh
+	.venv/bin/python -m tests.linkage.lost_workers
 
 bench-path: $(ENV)  ## two gigabytes from a holder's disk to sealed objects, beside age; some minutes
 	.venv/bin/python -m tests.bench.path

@@ -60,6 +60,8 @@ HANDED: Final = 0.1
 """The share of the work that is done when all rows are with the workers."""
 COPIED: Final = 0.1
 """The share that copying and shuffling them takes."""
+TRIES: Final = 3
+"""How often rows are handed over when both workers that keep one go away."""
 LOOK: Final = 0.3
 """Seconds between looks at how far Spark is."""
 
@@ -109,41 +111,44 @@ class OnSpark:
 
         Raises SparkFailed.
         """
-        from py4j.protocol import Py4JError, Py4JJavaError
+        from py4j.protocol import Py4JError
 
-        cuts = _cut(blocked, self._context.defaultParallelism)
-        slices = [one for cut in cuts for one in cut.slices()]
-        found: list[Found] = []
-        try:
-            if slices:
-                found = self._found(_Packets(scorer, blocked), _Bare(scorer), cuts, slices, told)
-        except Py4JJavaError as error:
-            raise SparkFailed(_reason(str(error.java_exception))) from error
-        except (Py4JError, ConnectionError) as error:
-            raise SparkFailed(_reason(type(error).__name__)) from error
+        if not any(one.candidates for one in blocked):
+            return _joined(scorer, blocked, [], [])
+        forward = _Forward(told)
+        for attempt in range(1, TRIES + 1):
+            try:
+                slices, found = self._found(scorer, blocked, forward)
+            except (Py4JError, ConnectionError) as error:
+                said = _said(error)
+                if attempt == TRIES or "CHECKPOINT_RDD_BLOCK" not in said:
+                    raise SparkFailed(_reason(said)) from error
+            else:
+                break
         return _joined(scorer, blocked, slices, found)
 
     def _found(
-        self,
-        packets: "_Packets",
-        bare: "_Bare",
-        cuts: Sequence["_Cut"],
-        slices: Sequence["_Slice"],
-        told: Callable[[float], None],
-    ) -> list[Found]:
-        shared = self._context.broadcast(bare)
+        self, scorer: Scorer, blocked: Sequence[Blocked], told: Callable[[float], None]
+    ) -> tuple[list["_Slice"], list[Found]]:
+        packets = _Packets(scorer, blocked)
+        shared = self._context.broadcast(_Bare(scorer))
         handed: list[RDD[Any]] = []
         try:
             for some in packets.portions():
                 handed.append(self._handed(some))
                 told(HANDED * min(len(handed) * PORTION / len(packets), 1.0))
+            # by now the workers have come, and their cores count
+            cuts = _cut(blocked, self._context.defaultParallelism)
+            slices = [one for cut in cuts for one in cut.slices()]
             work = (
                 self._context.union(handed)
                 .flatMap(partial(_copied, cuts=cuts))
                 .partitionBy(len(slices), int)
                 .mapPartitions(partial(_weighed, bare=shared, slices=slices, like=_versions()))
             )
-            return self._collected(work, lambda done: told(_share(done, len(packets), len(slices))))
+            return slices, self._collected(
+                work, lambda done: told(_share(done, len(packets), len(slices)))
+            )
         finally:
             for rows in handed:
                 rows.unpersist()
@@ -170,11 +175,9 @@ class OnSpark:
 
         with ThreadPoolExecutor(1) as pool:
             coming = pool.submit(collect)
-            done = 0
             try:
                 while not _within(coming, LOOK):
-                    done = max(done, self._done(run))  # a lost worker's tasks are done again
-                    told(done)
+                    told(self._done(run))
                 return coming.result()
             finally:
                 if not coming.done():
@@ -186,6 +189,17 @@ class OnSpark:
         jobs = [tracker.getJobInfo(job) for job in tracker.getJobIdsForGroup(run)]
         stages = [tracker.getStageInfo(one) for job in jobs if job for one in job.stageIds]
         return sum(one.numCompletedTasks for one in stages if one)
+
+
+class _Forward:
+    """Tells shares, but none that is less than the last: a lost worker's tasks are done again."""
+
+    def __init__(self, told: Callable[[float], None]) -> None:
+        self._told, self._most = told, 0.0
+
+    def __call__(self, share: float) -> None:
+        self._most = max(self._most, share)
+        self._told(self._most)
 
 
 def _share(done: int, packets: int, slices: int) -> float:
@@ -439,6 +453,7 @@ def _connected(stack: ExitStack) -> "SparkContext":
 
     `stack` ends what is begun here.
     """
+    _find_java()
     try:
         from pyspark import SparkConf, SparkContext
         from pyspark.errors import PySparkRuntimeError
@@ -448,13 +463,12 @@ def _connected(stack: ExitStack) -> "SparkContext":
         ) from None
     from py4j.protocol import Py4JJavaError
 
-    _find_java()
     try:
         stack.enter_context(_java())
         conf = SparkConf()  # knows spark-defaults.conf and PYSPARK_SUBMIT_ARGS by now
         context = SparkContext(conf=_settings(conf))
     except (PySparkRuntimeError, Py4JJavaError) as error:
-        raise SparkFailed(_reason(str(error))) from error
+        raise SparkFailed(_reason(_said(error))) from error
     stack.callback(context.stop)
     context.pythonExec = os.environ.get("PYSPARK_PYTHON", sys.executable)
     return context
@@ -508,6 +522,16 @@ def _find_java() -> None:
         )
 
 
+def _said(error: Exception) -> str:
+    """What an error says; one of Java's says it as long as Java is there."""
+    from py4j.protocol import Py4JError
+
+    try:
+        return str(error)
+    except (Py4JError, ConnectionError):
+        return type(error).__name__
+
+
 def _reason(told: str) -> str:
     """A sentence for what Spark says went wrong; no more of that than the kind of error."""
     ours = re.search(r"SparkFailed: (.+)", told)
@@ -520,6 +544,8 @@ def _reason(told: str) -> str:
             "Nobody proves who they are on this cluster: set spark.authenticate.secret, the same "
             "for all its processes (docker/README.md)."
         )
+    if "stopped SparkContext" in told:
+        return "The cluster that spark.master names doesn't answer, or went away."
     if absent:
         return (
             f"A worker has no {absent[1]}: give all of them the same environment as this machine "
