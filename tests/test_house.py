@@ -86,6 +86,18 @@ def test_the_container_copies_what_is_there_and_starts_what_exists() -> None:
     assert "USER schakel" in text
 
 
+def test_the_container_for_spark_has_what_its_tests_have() -> None:
+    """The same Java, the same locked PySpark, the folder of settings that the page names."""
+    text = (ROOT / "docker" / "Dockerfile.spark").read_text(encoding="utf-8")
+    outside = (ROOT / "tests" / "outside.sh").read_text(encoding="utf-8")
+    assert re.findall(r"openjdk-\S+", text)[0] in outside
+    for source in re.findall(r"^COPY (\S+) \S+$", text, re.MULTILINE):
+        assert (ROOT / source).exists(), source
+    assert "--require-hashes --no-build-isolation -r /tmp/requirements-spark.lock" in text
+    (folder,) = re.findall(r"SPARK_CONF_DIR=(\S+)", text)
+    assert f"/spark:{folder}:ro" in (ROOT / "docker" / "README.md").read_text(encoding="utf-8")
+
+
 def test_each_role_is_a_container_under_its_own_user() -> None:
     """The compose file says for each role what `schakel serve` and the vault are told."""
     held = yaml.safe_load((ROOT / "docker" / "compose.yaml").read_text(encoding="utf-8"))
