@@ -14,7 +14,7 @@ from pathlib import Path
 from linkage.matching import match
 from linkage.spark import cluster
 from tests.linkage.kernel.country import country, plan
-from tests.linkage.test_spark import assert_same
+from tests.linkage.test_spark import assert_same, spark_home
 
 ROWS = 200_000
 MOMENTS = (0.05, 0.15, 0.3, 0.6)
@@ -56,7 +56,7 @@ def main() -> None:
         os.environ |= {
             "SPARK_CONF_DIR": folder,
             "SPARK_LOCAL_IP": "127.0.0.1",
-            "SPARK_WORKER_DIR": f"{folder}/work",
+            "SPARK_HOME": spark_home(Path(folder)),
         }
         with cluster() as engine:
             for moment in MOMENTS:

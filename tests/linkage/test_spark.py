@@ -212,16 +212,26 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def spark_home(folder: Path) -> str:
+    """A home for a local cluster: what its workers leave there isn't left beside PySpark."""
+    try:
+        spark._find_java()
+        import pyspark
+    except (SparkMissing, ImportError) as error:
+        missing(str(error))
+    home = folder / "home"
+    home.mkdir()
+    for part in ("bin", "jars", "python"):
+        (home / part).symlink_to(Path(pyspark.__file__).parent / part)
+    return str(home)
+
+
 LINK = "link a.parquet b.parquet --plan plan.yaml --out {} --engine {}"
 
 
 def test_several_processes_share_the_work(files: Path) -> None:
     """A local cluster with two executors and the settings that docker/README.md shows."""
-    try:
-        spark._find_java()
-        import pyspark  # noqa: F401
-    except (SparkMissing, ImportError) as error:
-        missing(str(error))
+    home = spark_home(files)
     events = files / "events"
     events.mkdir()
     shown = dict(
@@ -244,8 +254,7 @@ def test_several_processes_share_the_work(files: Path) -> None:
     told = subprocess.run(
         [Path(sys.executable).parent / "schakel", *LINK.format("there.parquet", "spark").split()],
         env=os.environ
-        | {"SPARK_CONF_DIR": str(files), "SPARK_LOCAL_IP": "127.0.0.1"}
-        | {"SPARK_WORKER_DIR": str(files / "work")},
+        | {"SPARK_CONF_DIR": str(files), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_HOME": home},
         capture_output=True,
         text=True,
     )
