@@ -90,7 +90,7 @@ class Scorer:
         found, done = [], 0
         with ThreadPoolExecutor(workers) as pool:
             for rule, one in enumerate(blocked):
-                work = _InOrder(self, rule, one)
+                work = _InOrder(self, rule, one, pool.map)
                 for scored, size in _ahead(pool, work.chunk, one.chunks(), 2 * workers):
                     found.append(scored)
                     done += size
@@ -131,14 +131,24 @@ def weigh(
 class _InOrder:
     """A rule's work, on copies of both sides in the order of its key: reading is reading on."""
 
-    def __init__(self, scorer: Scorer, rule: int, blocked: Blocked) -> None:
+    def __init__(self, scorer: Scorer, rule: int, blocked: Blocked, each: Any = map) -> None:
+        """`each`: what applies a function to many columns; a pool's does it on all cores."""
         self._scorer, self._blocked = scorer, blocked
         self._earlier = scorer._rules[:rule]
         encoded = scorer.encoded
         self._turn = _turns(scorer.weights.comparisons, encoded.atoms(scorer._rules[rule]))
-        self._encoded = replace(encoded, a=encoded.a.take(blocked.a), b=encoded.b.take(blocked.b))
-        self._tables = {part: table[blocked.a] for part, table in scorer.tables.items()}
-        self._sieve = scorer._sieve.ordered(self._encoded, self._tables, scorer._rules[rule])
+        tables = list(scorer.tables)
+        columns = [(encoded.a.codes[part], blocked.a) for part in encoded.a.codes]
+        columns += [(encoded.b.codes[part], blocked.b) for part in encoded.b.codes]
+        columns += [(scorer.tables[part], blocked.a) for part in tables]
+        taken = iter(list(each(lambda one: one[0][one[1]], columns)))
+        sides = [
+            Side(len(rows), {part: next(taken) for part in side.codes})
+            for side, rows in ((encoded.a, blocked.a), (encoded.b, blocked.b))
+        ]
+        self._encoded = replace(encoded, a=sides[0], b=sides[1])
+        self._tables = {part: next(taken) for part in tables}
+        self._sieve = scorer._sieve.ordered(self._encoded, self._tables, scorer._rules[rule], each)
 
     def chunk(self, span: tuple[int, int]) -> tuple[Scored, int]:
         """What is left of a range of candidates, and how many there were."""
@@ -269,15 +279,14 @@ class _Sieve:
         }
 
     def ordered(
-        self, encoded: Encoded, tables: Mapping[str, Singles], rule: Sequence[str]
+        self, encoded: Encoded, tables: Mapping[str, Singles], rule: Sequence[str], each: Any
     ) -> "_OrderedSieve":
         """The sieve for sides in the order of a rule's key."""
-        names = {
-            name: (_Letters.of(encoded.a, encoded, name), _Letters.of(encoded.b, encoded, name))
-            for name in self._unlike
-            if _NAMED[name] not in rule
-        }
-        slack = [self._slack(encoded.a), self._slack(encoded.b)]
+        named = [name for name in self._unlike if _NAMED[name] not in rule]
+        sides = [(side, name) for name in named for side in (encoded.a, encoded.b)]
+        letters = iter(list(each(lambda one: _Letters.of(one[0], encoded, one[1]), sides)))
+        names = {name: (next(letters), next(letters)) for name in named}
+        slack = list(each(self._slack, (encoded.a, encoded.b)))
         bonus = {}
         for one, _, _ in self._fields:
             if one.rarity:
