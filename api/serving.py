@@ -21,6 +21,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -92,6 +93,7 @@ def _begin_process(parent: int | None = None) -> None:
     """
     if parent is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     close_memory()
     os.umask(0o077)
     logs.begin()
@@ -148,7 +150,14 @@ def _everything(settings: Settings, clock: Clock) -> None:
 def _start(run: Callable[..., None], *arguments: Any) -> BaseProcess:
     context = multiprocessing.get_context("spawn")
     process = context.Process(target=_child, args=(run, *arguments, os.getpid()))
-    process.start()
+    # Ctrl-C is held back until the child says that it ignores it: it may still be importing then.
+    # The tracker is begun first, because beginning it would let the signal through again.
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return process
 
 

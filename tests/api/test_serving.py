@@ -52,6 +52,27 @@ def _children(pid: int) -> list[int]:
     return [int(text) for listing in lists for text in listing.read_text().split()]
 
 
+def test_ctrl_c_while_a_worker_is_still_starting_leaves_no_complaint(tmp_path: Path) -> None:
+    """The signal goes to all processes of a terminal; the worker may not have begun to listen."""
+    cast = Cast(tmp_path)
+    cast.found()
+    for wait in (0.0, 0.1, 0.3):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "api.demo.service", "--data", str(cast.settings.data)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(wait)
+        os.killpg(process.pid, signal.SIGINT)
+        said, _ = process.communicate(timeout=30)
+        assert "Traceback" not in said, said[-2000:]
+        assert process.returncode == 0
+
+
 def test_a_service_starts_keeps_its_worker_and_ends(tmp_path: Path) -> None:
     """A killed worker is replaced; when the service stops, both are gone."""
     cast = Cast(tmp_path)
