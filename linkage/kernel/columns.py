@@ -158,8 +158,10 @@ class Encoded:
 
     `counts` says per part how many rows of both files have each code, `people` how many rows there
     are in all. How rare values are in a small file says little: `behind` it are reckoned to stand
-    so many rows in which they are as rare as is usual. Beside `parts`, which are compared, the
-    sides may have codes for blocking alone; `made_of` says of which parts such a code is made.
+    so many rows in which they are as rare as is usual. `chances` says by part how many pairs of
+    rows agree, of how many, where that isn't counted from the rows at hand. Beside `parts`, which
+    are compared, the sides may have codes for blocking alone; `made_of` says of which parts such a
+    code is made.
     """
 
     a: Side
@@ -170,6 +172,7 @@ class Encoded:
     parts: tuple[str, ...] = field(default=())
     made_of: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     behind: int = 0
+    chances: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def share(self, part: str) -> Singles:
         """For each row of `a`, the share of all rows that have its very value; NaN where missing.

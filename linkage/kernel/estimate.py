@@ -33,6 +33,9 @@ STRENGTH: Final = {"m": (40.0, 0.002), "h": (200.0, 0.002), "u": (50.0, 0.002)}
 that is more. A level that never occurs keeps the usual proportion between the classes."""
 FEW: Final = 10_000.0
 """Pairs of strangers that the usual rates count for where agreement is counted exactly."""
+TELLING: Final = 0.05
+"""Pairs less likely to be of a class say nothing about it: there are so very many of them that, all
+together, they would drown those that are."""
 ROUNDS: Final = 300
 SETTLED: Final = 1e-7
 SHORT: Final = 8
@@ -194,11 +197,13 @@ def estimate(
     generator = np.random.default_rng(seed)
     tables = rarities(encoded, which, once=room.once)
     some = sample(encoded, rules, blocked, which, tables, generator)
+    if among is not None:  # rows that aren't among them decide nothing about what is drawn
+        generator = np.random.default_rng(seed)
     u = strangers(encoded, which, generator, among)
     begun = usual(encoded, which, room, households=False, u=u)
     climb = _Climb(which, some, [encoded.atoms(rule) for rule in rules], room)
-    rows = float(encoded.a.rows)
-    classes = (rows, 0.0) if households and _has_households(which) else (0.0,)
+    members = room.members / MEMBERS
+    classes = (members, 0.0) if households and _has_households(which) else (0.0,)
     ends = [
         climb.on(
             replace(begun, matches=max(room.expected * start, 1.0), household=household), SHORT
@@ -206,7 +211,9 @@ def estimate(
         for household in classes
         for start in STARTS
     ]
-    for weights, _ in sorted(ends, key=lambda end: -end[1]):
+    # where households are known to be, the class goes only if it has become one of matches
+    known = room.before[2] > 0
+    for weights, _ in sorted(ends, key=lambda end: (known and not end[0].household, -end[1])):
         settled, _ = climb.on(weights, ROUNDS)
         if not _takes_matches(settled):
             return settled, tables
@@ -269,8 +276,7 @@ def _exact(
             # a file of ten rows was drawn from a population too
             common = _usual(one, 2)[EXACT]
             chance = (same + FEW * common) / (pairs + FEW) if pairs > 0 else rates[EXACT]
-            usual = _usual(one, 2)[EXACT]
-            chance = with_more(chance, encoded.people, usual, encoded.behind)
+            chance = with_more(chance, encoded.people, common, encoded.behind)
             counted[2:] *= (1.0 - chance) / max(1.0 - rates[EXACT], 1e-9)
             counted[EXACT] = chance
         result.append(counted)
@@ -282,6 +288,8 @@ def _agreeing(encoded: Encoded, part: str, *, once: bool) -> tuple[float, float]
 
     Where a unit has one row in `a`, pairs of rows of `a` are counted: no match is among them.
     """
+    if part in encoded.chances:
+        return encoded.chances[part]
     if part == "address" and not once:
         share = encoded.share("address")
         others = share[~np.isnan(share)].astype(np.float64) * encoded.people - 1.0
@@ -325,7 +333,7 @@ class _Climb:
         self._levels = [column[first] for column in some.levels]
         self._learned_from = [_without(one, rules, some.found[first]) for one in which]
         self._some, self._room = some, room
-        self._coverage = _Coverage(rules)
+        self._coverage = Coverage(rules)
         self._patterns = len(first)
         self._counted: tuple[Floats, ...] | None = None
 
@@ -339,21 +347,28 @@ class _Climb:
             if abs(likelihood - before) < SETTLED * abs(likelihood):
                 break
             before = likelihood
-            counts: Floats = np.vstack(
-                [np.bincount(self._inverse, one, minlength=self._patterns) for one in posterior]
-            ).astype(np.float64)
-            weights = self._maximised(weights, counts)
+            telling = np.where(posterior < TELLING, 0.0, posterior)
+            weights = self._maximised(weights, *map(self._by_pattern, (posterior, telling)))
         return weights, likelihood
 
-    def _maximised(self, weights: Weights, counts: Floats) -> Weights:
-        """The weights that fit the pairs of each class best; `counts` are 3 × patterns."""
+    def _by_pattern(self, posterior: Floats) -> Floats:
+        """How many pairs of each class there are by pattern (3 × patterns)."""
+        return np.vstack(
+            [np.bincount(self._inverse, one, minlength=self._patterns) for one in posterior]
+        ).astype(np.float64)
+
+    def _maximised(self, weights: Weights, counts: Floats, telling: Floats) -> Weights:
+        """The weights that fit the pairs of each class best; `counts` are 3 × patterns.
+
+        `telling` are those of the pairs from which is learned what a class looks like.
+        """
         m: list[Floats] = []
         h: list[Floats] = []
         for place, one in enumerate(weights.comparisons):
             rows = self._learned_from[place]
             for kind, target in ((0, m), (1, h)):
                 size = len(one.words)
-                heard = np.bincount(self._levels[place][rows], counts[kind][rows], minlength=size)
+                heard = np.bincount(self._levels[place][rows], telling[kind][rows], minlength=size)
                 if kind == 0:
                     for word, (other, ratio) in one.rare.items():
                         at = one.level(word)
@@ -420,7 +435,7 @@ def _without(one: Comparison, rules: Sequence[frozenset[str]], found: Ints) -> A
 
 
 def _touched(one: Comparison) -> set[str]:
-    more = {"first_name": {"given", "head"}, "sex": {"sex", "head"}}
+    more = {"first_name": {"given", "joined", "head"}, "sex": {"sex", "head"}}
     return set(one.atoms) | more.get(one.name, set())
 
 
@@ -442,7 +457,7 @@ def _posterior(
     return parts / whole, float((np.log(whole) + most).sum())
 
 
-class _Coverage:
+class Coverage:
     """The chance that at least one rule finds a pair of a class, fields being independent.
 
     By inclusion and exclusion over the sets of rules. Sets that ask for the same parts are one, and
@@ -474,7 +489,8 @@ class _Coverage:
 def _agreement(one: Comparison, rate: Floats) -> dict[str, float]:
     """How often the parts of a comparison agree in a class."""
     if one.name == "first_name":
-        return {"given": rate[EXACT], "head": rate[EXACT] + rate[one.level("head")]}
+        whole, head = rate[EXACT], rate[EXACT] + rate[one.level("head")]
+        return {"given": whole, "joined": whole, "head": head}
     if one.name == "address":
         upto = np.cumsum(rate) - 1.0
         street, postcode = upto[one.level("street")], upto[one.level("postcode")]

@@ -146,6 +146,8 @@ def _rarity(encoded: Encoded, part: str, usual: float | None) -> Singles:
     present = share[~np.isnan(share)]
     # rows of `a` meet a value of share p with frequency p: the mean of p is the sum of p²
     mean = float(present.mean()) if len(present) else 1.0
+    same, pairs = encoded.chances.get(part, (0.0, 0.0))
+    mean = same / pairs if same else mean
     if usual is not None:
         mean = with_more(mean, encoded.people, usual, encoded.behind)
     smooth = with_more(share, encoded.people, mean, max(UNSEEN, encoded.behind))

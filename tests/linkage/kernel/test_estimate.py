@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linkage.kernel.estimate import Room, _Coverage, estimate
+from linkage.kernel.estimate import Coverage, Room, estimate
 from linkage.kernel.levels import EXACT, Pairs, compared, comparisons
 from tests.linkage.kernel.country import RULES, country, learned
 
@@ -80,7 +80,7 @@ def test_what_rules_find_is_counted_over_all_outcomes(
     rates = {one.atoms[0]: np.zeros(len(one.words)) for one in which}
     for part, chance in zip(PARTS, chances, strict=True):
         rates[part][EXACT] = chance
-    told = _Coverage(rules).of([rates[one.atoms[0]] for one in which], which)
+    told = Coverage(rules).of([rates[one.atoms[0]] for one in which], which)
     whole = 0.0
     for outcome in product((False, True), repeat=len(PARTS)):
         agree = {part for part, yes in zip(PARTS, outcome, strict=True) if yes}
