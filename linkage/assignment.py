@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linkage.identities import ABSENT, Bools, Ints
+from linkage.weighing import Weighed
 
 Reason = Literal["number_contradicted", "different_numbers", "uncertain", "two_subjects"]
 Floats = npt.NDArray[np.float64]
@@ -184,10 +185,9 @@ class Assigner:
                 self._odds[keep][neighbour] = self._odds[neighbour][keep] = best
 
 
-def best_edges(
-    cluster: Ints, left: Ints, right: Ints, probability: Floats, agreeing: Bools
-) -> Edges:
-    """Scored pairs of records → one edge per pair of clusters, from its most probable pair."""
+def best_edges(cluster: Ints, pairs: Weighed) -> Edges:
+    """Weighed pairs of records → one edge per pair of clusters, from its most probable pair."""
+    left, right, probability, agreeing = pairs.left, pairs.right, pairs.probability, pairs.agreeing
     a, b = cluster[left], cluster[right]
     low, high = np.minimum(a, b), np.maximum(a, b)
     order = np.lexsort((right, left, ~agreeing, -probability, high, low))

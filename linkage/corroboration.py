@@ -16,19 +16,12 @@ from typing import Final
 
 import numpy as np
 
-from linkage.comparison import (
-    DATE,
-    NAME,
-    SEX,
-    SURNAME,
-    Levels,
-    Pairs,
-    compare,
-    dates,
-    likeness,
-)
 from linkage.grouping import Groups, any_by, components, largest_by, pairs_within
 from linkage.identities import ABSENT, Bools, Identities, Ints, combine
+from linkage.kernel.alike import Likeness
+from linkage.kernel.alike import likeness as similarity
+from linkage.kernel.columns import Codes, Vocabulary, date_parts
+from linkage.kernel.levels import BirthDate, Comparison, FirstName, LastName, Levels, Sex
 
 CROWD: Final = {"person": 200, "enterprise": 2000}
 """A number stated with more different identity records than this is a dummy, and nobody's."""
@@ -40,13 +33,24 @@ surname that are closer in age are one person with a wrong birth date, not fathe
 ALIKE: Final = 0.6
 """Likeness from which two names of an enterprise don't clearly differ, at one address."""
 
-NEARLY_EQUAL: Final = 0.9
+NEARLY_EQUAL: Final = 0.95
 """The same at two addresses: half of all names begin with what the enterprise does."""
 
 MAJORITY: Final = 3
 """Of two claims alike in all else, one that was met this many times as often is the owner's."""
 
 Pairwise = tuple[Ints, Ints]
+
+_FIRST: Final = FirstName()
+_LAST: Final = LastName()
+_BORN: Final = BirthDate()
+_SEX: Final = Sex(names=True)
+_MISSPELT: Final = ("head", "nickname", "initial", "close", "similar")
+"""Levels of given names that are one person's unless both are names in their own right."""
+_FAMILY: Final = ("exact", "part", "close", "similar")
+"""Levels of last names that may be one family's."""
+_APART: Final = ("different", "generation")
+"""Levels of birth dates that aren't one person's."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,8 @@ def corroborate(
 ) -> Corroboration:
     """Decide for every record what its number proves.
 
-    `uses` tells for each name code how many families use it as a first name; `single` whether a
+    `uses` tells for each name code, and at the end for a missing one, how many families use it as a
+    first name; `single` whether a
     record comes from the delivery's one-row-per-unit reference, where a misspelt name is rather
     another person's; `seen` how often it was met. A person's number must be corroborated by name or
     birth date, another unit's is contradicted only by a clearly different name (at another address,
@@ -117,79 +122,126 @@ def corroborate(
     )
 
 
-def uses_as_first_name(identities: Identities) -> Ints:
-    """By name code: how many surnames it is met with as a first name; 0 for what is a surname.
-
-    Swapped names make every surname look like a first name now and then. What is met as a first
-    name less often than as a surname is one only if that is often, and not that much less.
-    """
-    first, last = identities.first_name, identities.last_name
-    both = (first != ABSENT) & (last != ABSENT)
-    pairs = np.unique(combine(first[both], last[both]), return_index=True)[1]
-    size = len(identities.names)
-    as_first = np.bincount(first[both][pairs], minlength=size)
-    as_last = np.bincount(last[both][pairs], minlength=size)
-    both_kinds = (as_first >= 10) & (as_first >= as_last / 5)
-    return np.where((as_first > as_last) | both_kinds, as_first, 0)
-
-
 def _persons(
     identities: Identities, left: Ints, right: Ints, uses: Ints, single: Bools
 ) -> _Relations:
-    # Here any name met twice is a name in its own right, however rare.
-    compared = compare(identities, identities.values(), left, right, np.minimum(uses, 2))
-    first, last = compared.levels["first_name"], compared.levels["last_name"]
-    perhaps = _among(first, NAME, "similar", "other_name", "initial", "missing")
-    sexes_differ = compared.levels["sex"] == SEX.index("different")
+    compared = _Compared.of(identities, left, right, uses)
     agree = _birth_dates_agree(identities, left, right)
 
-    same = _equal_first_names(compared, uses) & (agree | _mistaken(identities, compared))
-    born_equal = compared.levels["birth_date"] == DATE.index("exact")
-    same |= _crosswise(identities, left, right, uses) & born_equal
+    same = compared.equal_first_names(uses)
+    same &= agree | _mistaken(identities, left, right, compared.family)
+    same |= _crosswise(identities, left, right, uses) & compared.born_equal
 
+    misspelt, perhaps = compared.misspelt, compared.perhaps
     rivalled = np.zeros(len(left), np.bool_)
     unsure = np.flatnonzero(perhaps & ~same)
     rivalled[unsure] = _described_elsewhere(identities, left[unsure], right[unsure])
 
-    misspelt = _among(first, NAME, "similar", "initial")
-    family = _among(last, SURNAME, "exact", "similar", "part")
-    nameless = (first == NAME.index("missing")) & family
-    likely = (misspelt & (family | (last == SURNAME.index("missing")))) | nameless
-    likely &= born_equal & ~same & ~rivalled & ~sexes_differ & ~(single[left] & single[right])
+    nameless = compared.nameless & compared.family
+    likely = (misspelt & (compared.family | compared.familyless)) | nameless
+    likely &= compared.born_equal & ~same & ~rivalled & ~compared.sexes_differ
+    likely &= ~(single[left] & single[right])
 
-    unlike = _among(first, NAME, "different", "other_name")
-    doubtful = misspelt & (sexes_differ | rivalled)
-    contradicting = (unlike | doubtful | ~agree) & ~same & ~likely
-    weak = perhaps & agree & ~rivalled & ~sexes_differ & ~same & ~likely
+    doubtful = misspelt & (compared.sexes_differ | rivalled)
+    contradicting = (compared.unlike | doubtful | ~agree) & ~same & ~likely
+    weak = perhaps & agree & ~rivalled & ~compared.sexes_differ & ~same & ~likely
     return _Relations(left, right, same, likely, contradicting, weak)
 
 
-def _equal_first_names(compared: Pairs, uses: Ints) -> Bools:
-    """Whether the first names are equal and are first names.
+@dataclass(frozen=True)
+class _Compared:
+    """How pairs of persons' records compare, as far as a number's proof needs it."""
 
-    Two records with their names turned have an equal surname where the first name should stand:
-    what isn't in use as a first name counts only when the name beside it agrees as well.
-    """
-    equal = compared.levels["first_name"] == NAME.index("exact")
-    in_use = uses[compared.values["first_name"]] > 0
-    beside = compared.levels["last_name"] != SURNAME.index("different")
-    result: Bools = equal & (in_use | beside)
-    return result
+    left: Ints
+    right: Ints
+    first: Levels
+    last: Levels
+    born: Levels
+    sex: Levels
+    given: Ints
+    """The given name that two records agree on, ABSENT where they don't."""
+
+    @classmethod
+    def of(cls, identities: Identities, left: Ints, right: Ints, uses: Ints) -> "_Compared":
+        levels = identities.compare(left, right)
+        nothing = np.zeros(len(left), np.int8)
+        first = levels.get("first_name", nothing).copy()
+        # Here any name met twice is a name in its own right, however rare: of two brothers one may
+        # be called SANDER and one ALEXANDER, or JEAN PIERRE and JEAN PAUL.
+        one, other = identities.first_name[left], identities.first_name[right]
+        both = np.minimum(uses[one], uses[other]) > 1
+        alone = identities.codes("second") == ABSENT
+        apart = _among(first, _FIRST, "nickname", "close", "similar")
+        apart |= _among(first, _FIRST, "head") & ~alone[left] & ~alone[right]
+        first[both & apart] = _FIRST.level("other_name")
+        exact = _among(first, _FIRST, "exact")
+        return cls(
+            left, right, first,
+            last=levels.get("last_name", nothing),
+            born=levels.get("birth_date", nothing),
+            sex=levels.get("sex", nothing),
+            given=np.where(exact, one, ABSENT),
+        )  # fmt: skip
+
+    def equal_first_names(self, uses: Ints) -> Bools:
+        """Whether the first names are equal and are first names.
+
+        Two records with their names turned have an equal surname where the first name should stand:
+        what isn't in use as a first name counts only when the name beside it agrees as well.
+        """
+        equal = _among(self.first, _FIRST, "exact")
+        in_use = uses[self.given] > 0
+        result: Bools = equal & (in_use | ~_among(self.last, _LAST, "different"))
+        return result
+
+    @property
+    def misspelt(self) -> Bools:
+        return _among(self.first, _FIRST, *_MISSPELT)
+
+    @property
+    def unlike(self) -> Bools:
+        return _among(self.first, _FIRST, "different", "other_name")
+
+    @property
+    def nameless(self) -> Bools:
+        return _among(self.first, _FIRST, "missing")
+
+    @property
+    def perhaps(self) -> Bools:
+        return _among(self.first, _FIRST, *_MISSPELT, "second", "other_name", "missing")
+
+    @property
+    def family(self) -> Bools:
+        return _among(self.last, _LAST, *_FAMILY)
+
+    @property
+    def familyless(self) -> Bools:
+        return _among(self.last, _LAST, "missing")
+
+    @property
+    def born_equal(self) -> Bools:
+        return _among(self.born, _BORN, "exact")
+
+    @property
+    def sexes_differ(self) -> Bools:
+        return _among(self.sex, _SEX, "different")
 
 
-def _mistaken(identities: Identities, compared: Pairs) -> Bools:
+def _mistaken(identities: Identities, left: Ints, right: Ints, family: Bools) -> Bools:
     """Whether birth dates that don't agree are rather one person's mistake than two namesakes'.
 
     They are when the surnames agree, the dates are less than a generation apart, and nobody of that
     name and either date has another number.
     """
-    left, right = compared.left, compared.right
-    year = identities.born.otherwise(identities.implied).year
+    year = _years(identities.born_or_implied)
     elsewhere = _described_by_other_numbers(identities)
-    family = _among(compared.levels["last_name"], SURNAME, "exact", "similar", "part")
     near = np.abs(year[left] - year[right]) < GENERATION
     result: Bools = family & near & ~elsewhere[left] & ~elsewhere[right]
     return result
+
+
+def _years(dates: Ints) -> Ints:
+    return np.where(dates == ABSENT, 0, date_parts(dates.astype(np.int32))[0])
 
 
 def _crosswise(identities: Identities, left: Ints, right: Ints, uses: Ints) -> Bools:
@@ -218,8 +270,20 @@ def _others(identities: Identities, left: Ints, right: Ints) -> _Relations:
     return _Relations(left, right, same, likely, ~same & ~likely, np.zeros(len(left), np.bool_))
 
 
-def _among(levels: Levels, words: tuple[str, ...], *which: str) -> Bools:
-    return np.isin(levels, [words.index(word) for word in which])
+def likeness(names: Vocabulary, left: Ints, right: Ints) -> Likeness:
+    """Likeness of names by code; 1 when equal, 0 when either is missing."""
+    result = np.zeros(len(left), np.float32)
+    present = (left != ABSENT) & (right != ABSENT)
+    result[present & (left == right)] = 1.0
+    rows = np.flatnonzero(present & (left != right))
+    # Which text comes first matters in rare cases: it is always the one of the lower code.
+    low, high = np.minimum(left[rows], right[rows]), np.maximum(left[rows], right[rows])
+    result[rows] = similarity(names, low.astype(np.int32), high.astype(np.int32))
+    return result
+
+
+def _among(levels: Levels, one: Comparison, *which: str) -> Bools:
+    return np.isin(levels, [one.level(word) for word in which])
 
 
 def _birth_dates_agree(identities: Identities, left: Ints, right: Ints) -> Bools:
@@ -227,8 +291,8 @@ def _birth_dates_agree(identities: Identities, left: Ints, right: Ints) -> Bools
 
     A record without birth date is taken to have the one that its number tells.
     """
-    born = identities.born.otherwise(identities.implied)
-    alike = dates(born.take(left), born.take(right)) != DATE.index("different")
+    born = identities.born_or_implied
+    alike = ~_among(_dates(born[left], born[right]), _BORN, *_APART)
     fits = _fit(identities) == 2
     agree: Bools = alike | (fits[left] & fits[right])
     return agree
@@ -236,9 +300,13 @@ def _birth_dates_agree(identities: Identities, left: Ints, right: Ints) -> Bools
 
 def _fit(identities: Identities) -> Ints:
     """Does the stated birth date fit the number: 2 if so, 1 when one can't tell, 0 if not."""
-    level = dates(identities.born, identities.implied)
-    fit = np.where(level == DATE.index("different"), 0, 2)
-    return np.where(level == DATE.index("missing"), 1, fit)
+    level = _dates(identities.born, identities.implied)
+    fit = np.where(_among(level, _BORN, *_APART), 0, 2)
+    return np.where(level == _BORN.level("missing"), 1, fit)
+
+
+def _dates(left: Ints, right: Ints | Codes) -> Levels:
+    return _BORN.between(left.astype(np.int32), right.astype(np.int32))
 
 
 def _described_elsewhere(identities: Identities, left: Ints, right: Ints) -> Bools:
@@ -249,7 +317,7 @@ def _described_elsewhere(identities: Identities, left: Ints, right: Ints) -> Boo
     """
     result = np.zeros(len(left), np.bool_)
     family = combine(
-        identities.born.otherwise(identities.implied).packed,
+        identities.born_or_implied,
         identities.last_name,
         absent_if_any=True,
     )
@@ -350,12 +418,12 @@ def _winners(number: Ints, claim: Ints, score: Ints, seen: Ints, size: int) -> t
 def _described_by_other_numbers(identities: Identities) -> Bools:
     """Whether the same names and birth date (or address) have another number elsewhere."""
     by_birth = combine(
-        identities.first_name, identities.last_name, identities.born.packed, absent_if_any=True
+        identities.first_name, identities.last_name, identities.born, absent_if_any=True
     )
     by_address = combine(
         identities.first_name, identities.last_name, identities.address, absent_if_any=True
     )
-    by_address = np.where(identities.born.year > 0, ABSENT, by_address)
+    by_address = np.where(identities.born != ABSENT, ABSENT, by_address)
     result = np.zeros(len(identities), np.bool_)
     numbered = identities.canonical != ABSENT
     for key in (by_birth, by_address):

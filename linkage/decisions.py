@@ -100,14 +100,14 @@ class Decided:
 
     @classmethod
     def of(cls, decisions: Any, everyone: Any) -> "Decided":
-        """Decisions (DECISIONS, or None) about the subjects of a spine, which are listed."""
+        """Those decisions (DECISIONS, or None) that are about subjects of a list."""
         into = np.arange(len(everyone))
         if decisions is None:
             return cls(into, np.empty((0, 2), np.int64))
-        table = superseded(decisions)
-        into[_places(table["subject"], everyone)] = _places(table["into"], everyone)
+        moved, root = _sides(superseded(decisions), ("subject", "into"), everyone)
+        into[moved] = root
         apart = decisions.filter(pc.equal(decisions["verdict"], "never"))
-        sides = (_places(apart[side], everyone) for side in ("subject", "other"))
+        sides = _sides(apart, ("subject", "other"), everyone)
         return cls(into, np.column_stack([into[side] for side in sides]).astype(np.int64))
 
     def counted_as(self, subject: Ints) -> Ints:
@@ -121,11 +121,32 @@ class Decided:
         return frozenset((low, high) for low, high in pairs.tolist())
 
 
-def _places(column: Any, everyone: Any) -> Ints:
-    places = pc.index_in(_whole(column), value_set=everyone)
-    if places.null_count:
+def _sides(table: Any, names: tuple[str, str], everyone: Any) -> tuple[Ints, Ints]:
+    """The places of both sides of those lines whose subjects are in a list."""
+    one, other = (places(table[name], everyone) for name in names)
+    here = (one != ABSENT) & (other != ABSENT)
+    return one[here], other[here]
+
+
+def places(ids: Any, among: Any) -> Ints:
+    """Where each id stands in a list; ABSENT for the others and for none."""
+    found = pc.fill_null(pc.index_in(_whole(ids), value_set=among), ABSENT)
+    return np.asarray(found).astype(np.int64)
+
+
+def subjects_of(decisions: Any, known: Any) -> Any:
+    """The subjects that decisions (DECISIONS, or None) are about, of those of identity records.
+
+    Raises LinkageError when there is one among them that the records don't know.
+    """
+    if decisions is None:
+        return pa.array([], SUBJECT)
+    sides = [decisions[side].chunks for side in ("subject", "other")]
+    named = pc.unique(pa.chunked_array([chunk for side in sides for chunk in side], SUBJECT))
+    met = known["subject"].filter(pc.is_in(known["subject"], value_set=named))
+    if pc.count_distinct(met).as_py() < len(named):
         raise LinkageError("A decision is about a subject that this spine doesn't know.")
-    return np.asarray(places).astype(np.int64)
+    return named
 
 
 def told_apart(

@@ -46,7 +46,9 @@ class LinkResult:
       that a human decided never to be one is there as well, with the reason `decided`.
     - `identities`, the distinct identity records of each group, as standardised: group, unit_type
       and the identity fields. This is what the spine will know.
-    - `quality`: counts by rule, linkage rate, review count, candidates compared, seconds per stage.
+    - `quality`: counts by rule, linkage rate, review count, candidates compared, seconds per stage;
+      `models`, by unit type what likeness weighed (m, h and u of every level, and whether they were
+      learned here); `expected`, what the probabilities say of precision and recall.
     """
 
     links: Any

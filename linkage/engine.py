@@ -19,23 +19,26 @@ import pyarrow.compute as pc
 
 from linkage.datasets import LinkageError
 from linkage.dates import LAST_BIRTH_YEAR
-from linkage.decisions import Decided, told_apart
+from linkage.decisions import SUPERSEDED, Decided, places, subjects_of, superseded, told_apart
 from linkage.deliveries import Delivery, LinkResult, reference_records
 from linkage.grouping import pairs_within
 from linkage.identities import (
     ABSENT,
+    COMPANIES,
     FIELDS,
     Bools,
-    Dates,
     Ints,
     birth_dates,
     distinct_rows,
     encode,
+    told_by,
 )
-from linkage.model import Plan, PlanError
-from linkage.quality import measure, total
+from linkage.kernel.columns import Codes, date_parts
+from linkage.nearby import nearby
+from linkage.parameters import Plan, PlanError
+from linkage.quality import expected, measure, total
 from linkage.spine import SUBJECT, Spine
-from linkage.standardise import national_numbers, number_facts, standardise
+from linkage.standardise import national_numbers, standardise
 from linkage.units import Entries, link_units
 from linkage.verdicts import REASONS, RULES, Verdicts, verdicts
 
@@ -52,7 +55,16 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 
-STAGES: Final = ("standardise", "collect", "numbers", "weigh", "compare", "assign", "report")
+STAGES: Final = (
+    "standardise",
+    "nearby",
+    "collect",
+    "numbers",
+    "weigh",
+    "compare",
+    "assign",
+    "report",
+)
 PARENTS: Final = ("mother", "father")
 PARENT_YEARS: Final = 12
 """A parent is at least this many years older than the child."""
@@ -69,42 +81,50 @@ def link(
     conversions: Any = None,
     decisions: Any = None,
     progress: Callable[[str, float], None] | None = None,
+    workers: int = 2,
 ) -> LinkResult:
     """Decide for every (row, reference) of a delivery which subject it is, or that it is a new one.
 
     `conversions` has the columns bis and national: numbers that were replaced. `decisions` are what
     people decided on pairs (`decisions.DECISIONS`). `progress` is told the stage and the share of
-    stages done. Raises LinkageError when a table lacks a column.
+    stages done. `workers` threads compare; the result is the same with any number. Raises
+    LinkageError when a table lacks a column.
     """
     clock = _Clock(progress)
     with clock.stage("standardise"):
         table = _standardised(delivery, plan)
         replaced = _conversions(conversions, plan)
-        known = _allowed(spine.records(), plan)
-        everyone = pc.unique(known["subject"])
-        subject = np.asarray(pc.index_in(known["subject"], value_set=everyone)).astype(np.int64)
-        again = _seen_before(delivery, spine, table, known, everyone)
-        decided = Decided.of(decisions, everyone)
+    known = _allowed(spine.records(), plan)
+    with clock.stage("nearby"):
+        again = _seen_before(delivery, spine, table, known)
+        merged = SUPERSEDED.empty_table() if decisions is None else superseded(decisions)
+        concerned = subjects_of(decisions, known)
     found: list[_Found] = []
     for unit_type in sorted(pc.unique(table["unit_type"]).to_pylist()):
         entries = _entries(table, unit_type)
-        which = _equal(known["unit_type"], unit_type)
-        theirs = known.filter(pa.array(which))
-        local, position = np.unique(decided.into[subject[which]], return_inverse=True)
+        came = again.take(pa.array(entries.line))
+        with clock.stage("nearby"):
+            always = pa.chunked_array([came, concerned], SUBJECT)
+            near = nearby(known, entries.table, unit_type, replaced, always, merged, workers)
+            everyone = pc.unique(near.known["subject"])
+            decided = Decided.of(decisions, everyone)
+            subject = places(near.known["subject"], everyone)
+            local, position = np.unique(decided.into[subject], return_inverse=True)
         units = link_units(
             entries,
-            theirs,
+            near,
             position.astype(np.int64),
             plan,
             replaced,
             unit_type,
             clock.stage,
+            workers,
         )
         with clock.stage("report"):
-            came = again[entries.line]
-            before = _local(decided.counted_as(came), local)
+            who = places(came, everyone)
+            before = _local(decided.counted_as(who), local)
             told = verdicts(entries, units, before, unit_type, decided.apart(local))
-            told, own = told_apart(told, decided, local, theirs, subject[which], came)
+            told, own = told_apart(told, decided, local, near.known, subject, who)
             found.append(_Found(unit_type, told, everyone.take(pa.array(own))))
     with clock.stage("report"):
         result = _assembled(table, found)
@@ -162,6 +182,10 @@ def _standardised(delivery: Delivery, plan: Plan) -> Any:
             if usable
             else pa.nulls(records.num_rows, pa.string())
         )
+    if "last_name" in plan.keys and "last_name" in records.column_names:
+        company = pc.is_in(records["unit_type"], value_set=pa.array(sorted(COMPANIES)))
+        names = standardise("company_name", records["last_name"])
+        columns["last_name"] = pc.if_else(company, names, columns["last_name"])
     return _without_relatives_numbers(pa.table(columns).combine_chunks())
 
 
@@ -174,37 +198,38 @@ def _without_relatives_numbers(table: Any) -> Any:
     """
     row = distinct_rows(table, ["row_key"])
     stated, implied = _birth_dates(table)
-    undated = (stated.year == 0) & (implied.year > 0)
-    child = _equal(table["reference"], "self") & (stated.packed == implied.packed)
-    child &= stated.year > 0
+    undated = (stated == ABSENT) & (implied != ABSENT)
+    child = _equal(table["reference"], "self") & (stated == implied) & (stated != ABSENT)
+    year = np.where(implied == ABSENT, 0, date_parts(implied)[0])
     born = np.zeros(int(row.max(initial=ABSENT)) + 1, np.int64)
-    born[row[child]] = stated.year[child]
-    too_young = (born[row] > 0) & (implied.year > born[row] - PARENT_YEARS)
+    born[row[child]] = year[child]
+    too_young = (born[row] > 0) & (year > born[row] - PARENT_YEARS)
     parent = np.asarray(pc.is_in(table["reference"], value_set=pa.array(PARENTS)))
     wrong = undated & ((parent & too_young) | _a_namesakes(table, row, stated, implied))
     numbers = pc.if_else(pa.array(wrong), pa.scalar(None, pa.string()), table["national_number"])
     return table.set_column(table.column_names.index("national_number"), "national_number", numbers)
 
 
-def _a_namesakes(table: Any, row: Ints, stated: Dates, implied: Dates) -> Bools:
+def _a_namesakes(table: Any, row: Ints, stated: Codes, implied: Codes) -> Bools:
     """Whether a record's number tells the birth date that its row states for a namesake."""
-    (first, last), _ = encode([table["first_name"], table["last_name"]])
+    given = pc.replace_substring(table["first_name"], " ", "")
+    (first, last), _ = encode([given, table["last_name"]])
     left, right = pairs_within(row, _REFERENCES)
     result = np.zeros(len(row), np.bool_)
     for one, other in ((left, right), (right, left)):
         namesakes = (first[one] == first[other]) & (first[one] != ABSENT)
         namesakes |= (first[one] == last[other]) & (first[one] != ABSENT)
         namesakes |= (last[one] == first[other]) & (last[one] != ABSENT)
-        told = (implied.packed[one] == stated.packed[other]) & (stated.year[other] > 0)
+        told = (implied[one] == stated[other]) & (stated[other] != ABSENT)
         result[one[namesakes & told]] = True
     return result
 
 
-def _birth_dates(table: Any) -> tuple[Dates, Dates]:
-    """The birth dates stated, and those that the national numbers tell."""
+def _birth_dates(table: Any) -> tuple[Codes, Codes]:
+    """The birth dates stated, and those that the national numbers tell, as the kernel's codes."""
     numbers = pc.fill_null(pc.cast(table["national_number"], pa.int64()), 0)
-    facts = number_facts(np.asarray(numbers).astype(np.int64))
-    return birth_dates(table["birth_date"]), Dates(facts.year, facts.month, facts.day)
+    told, _ = told_by(np.asarray(numbers).astype(np.int64), "national_number")
+    return birth_dates(table["birth_date"]), told[:-1]
 
 
 def _equal(column: Any, value: str) -> Bools:
@@ -254,47 +279,49 @@ def _allowed(records: Any, plan: Plan) -> Any:
     return records
 
 
-def _seen_before(delivery: Delivery, spine: Spine, table: Any, known: Any, everyone: Any) -> Ints:
-    """Per line the subject whose it was when this dataset and period were delivered before.
+def _seen_before(delivery: Delivery, spine: Spine, table: Any, known: Any) -> Any:
+    """Per line the id of the subject whose it was when this dataset and period came before.
 
     Only where the same place of another whole file says the very same: this is a delivery sent
     again, in which even those who say too little to be linked can be told apart; the latest such
-    file is heard. ABSENT otherwise.
+    file is heard. Null otherwise.
     """
-    result = np.full(table.num_rows, ABSENT)
+    result = pa.nulls(table.num_rows, SUBJECT)
     mine = (delivery.dataset, delivery.period)
     same = [s for s in spine.segments if s.whole and (s.dataset, s.period) == mine]
-    if not same or not table.num_rows or not delivery.whole:
+    if not delivery.whole or not table.num_rows:
         return result
-    words = pa.concat_tables(
-        [known.select(["unit_type", *FIELDS]), table.select(["unit_type", *FIELDS])]
-    )
-    said = distinct_rows(words, ["unit_type", *FIELDS])
-    subjects = np.asarray(pc.index_in(known["subject"], value_set=everyone)).astype(np.int64)
-    size = len(everyone) + 1
-    known_words = said[: known.num_rows] * size + subjects
     for segment in same:
-        before = _at_the_same_place(segment.seen, table, everyone)
-        same_words = np.isin(said[known.num_rows :] * size + before, known_words)
-        result = np.where(same_words & (before != ABSENT), before, result)
+        before = _at_the_same_place(segment.seen, table)
+        result = pc.if_else(_says_the_same(table, before, known), before, result)
     return result
 
 
-def _at_the_same_place(seen: Any, table: Any, everyone: Any) -> Ints:
-    """Per line the subject whose its record and reference were in another file; else ABSENT."""
+def _says_the_same(table: Any, subject: Any, known: Any) -> Any:
+    """Per line whether a subject was seen under the very words that the line says."""
+    theirs = known.filter(pc.is_in(known["subject"], value_set=pc.unique(subject.drop_null())))
+    lines = table.select(["unit_type", *FIELDS]).append_column("subject", subject)
+    said = distinct_rows(
+        pa.concat_tables([theirs.select(lines.column_names), lines]), lines.column_names
+    )
+    the_same = np.isin(said[theirs.num_rows :], said[: theirs.num_rows])
+    return pc.and_(pa.array(the_same), pc.is_valid(subject))
+
+
+def _at_the_same_place(seen: Any, table: Any) -> Any:
+    """Per line the subject whose its record and reference were in another file; else null."""
     places = pa.concat_tables(
         [seen.select(["record", "reference"]), table.select(["record", "reference"])]
     )
     place = distinct_rows(places, ["record", "reference"])
-    subject_of = np.full(int(place.max()) + 1, ABSENT)
-    subject_of[place[: seen.num_rows]] = np.asarray(
-        pc.index_in(seen["subject"], value_set=everyone)
-    )
-    return subject_of[place[seen.num_rows :]]
+    line = np.full(int(place.max(initial=ABSENT)) + 1, ABSENT)
+    line[place[: seen.num_rows]] = np.arange(seen.num_rows)
+    found = line[place[seen.num_rows :]]
+    return _whole(seen["subject"]).take(pa.array(found, mask=found == ABSENT))
 
 
 def _local(subject: Ints, local: Ints) -> Ints:
-    """Subjects of the whole spine → their place among those of one unit type."""
+    """Subjects → their place among those that others count as."""
     place = np.minimum(np.searchsorted(local, subject), max(len(local) - 1, 0))
     if not len(local):
         return np.full(len(subject), ABSENT)
@@ -454,4 +481,10 @@ def _quality(rule: Ints, parts: list[_Part], review: Any) -> dict[str, Any]:
     groups = sum(len(part.clusters) for part in parts)
     known = sum(int((p.clusters < p.found.verdicts.subjects).sum()) for p in parts)
     figures = measure(RULES, rule, groups, known, review["reason"].to_pylist())
-    return figures | total([part.found.verdicts.counts for part in parts])
+    told = {part.found.unit_type: part.found.verdicts for part in parts}
+    return {
+        **figures,
+        **total([one.counts for one in told.values()]),
+        "expected": expected([one.expected for one in told.values()]),
+        "models": {unit_type: one.model for unit_type, one in told.items()},
+    }

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,32 @@ def measure(
         "linkage_rate": 1.0 - counts[rules.index("new")] / references if references else 0.0,
         "review": len(reasons),
         "review_by_reason": dict(sorted(Counter(reasons).items())),
+    }
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the probabilities say about links by likeness, where nobody knows the truth.
+
+    Of `links` so many are expected to be `right`; so many were `missed`: one was likely that came
+    to nothing, or the records share no key and were never compared.
+    """
+
+    links: int
+    right: float
+    missed: float
+
+
+def expected(parts: Sequence[Expected]) -> dict[str, float | None]:
+    """Precision and recall of links by likeness as the probabilities have it; None without any.
+
+    An estimate from the model alone: as good as the model is, and blind to what it leaves out.
+    """
+    links, right = sum(part.links for part in parts), sum(part.right for part in parts)
+    every = right + sum(part.missed for part in parts)
+    return {
+        "precision": right / links if links else None,
+        "recall": right / every if every else None,
     }
 
 

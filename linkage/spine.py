@@ -69,7 +69,12 @@ class Spine:
     def records(self) -> Any:
         """All identity records in one table, in the order in which they came."""
         tables = [segment.records.select(RECORDS.names) for segment in self.segments]
-        return pa.concat_tables([RECORDS.empty_table(), *tables]).combine_chunks()
+        return pa.concat_tables([RECORDS.empty_table(), *tables])
+
+    def of(self, subjects: Any) -> Any:
+        """The identity records of some subjects, in the order in which they came."""
+        records = self.records()
+        return records.filter(pc.is_in(records["subject"], value_set=subjects))
 
     def with_segment(self, segment: Segment) -> "Spine":
         """The spine with one more segment."""
@@ -115,7 +120,7 @@ class Spine:
                 "seen (dataset, period, generation, record, reference), different for each."
             )
         new = subjects.filter(pc.is_null(_whole(groups["subject"])))
-        if pc.any(pc.is_in(new, value_set=_whole(self.records()["subject"]))).as_py():
+        if pc.any(pc.is_in(self.records()["subject"], value_set=new)).as_py():
             raise SpineError(
                 "A new unit would get the subject id of another: a delivery of the same dataset, "
                 "period and generation, with other rows, was admitted before. Generations tell "
@@ -125,7 +130,7 @@ class Spine:
 
     def _unknown(self, records: Any) -> Any:
         """Those of `records` that don't stand in the spine yet, each once."""
-        known = self.records()
+        known = self.of(pc.unique(records["subject"]))
         codes = distinct_rows(pa.concat_tables([known, records]), RECORDS.names)
         codes, first = np.unique(codes, return_index=True)
         return records.take(pa.array(np.sort(first[first >= known.num_rows]) - known.num_rows))

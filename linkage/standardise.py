@@ -399,13 +399,22 @@ def _iso_birth_dates(values: Any) -> Any:
     return patched(quick, unsure, lambda odd: each(birth_date, odd), values)
 
 
+def _whole_companies(values: Any) -> Any:
+    """Names of companies with their legal form behind."""
+    bare, form = _companies(values).values()
+    whole = pc.binary_join_element_wise(bare, form, " ", null_handling="skip")
+    return only(pc.is_valid(bare), whole)
+
+
 _names: Final = _quickly(_fast_name, name)
+_given_names: Final = _quickly(_fast_given_names, given_names)
 _streets: Final = _quickly(_fast_street, street)
 _house_numbers: Final = _quickly(_fast_house_number, house_number)
 _BY_ARRAY: Final[dict[str, Callable[[Any], Any]]] = {
     "enterprise_number": enterprise_numbers,
-    "first_name": _names,
+    "first_name": _given_names,
     "last_name": _names,
+    "company_name": _whole_companies,
     "birth_date": _iso_birth_dates,
     "sex": _by_rule(sex),
     "street": _streets,
@@ -417,7 +426,8 @@ _BY_ARRAY: Final[dict[str, Callable[[Any], Any]]] = {
 def standardise(field: str, column: Any, *, latest_birth_year: int = LAST_BIRTH_YEAR) -> Any:
     """A column of texts as delivered → the same length, standardised, null where it says nothing.
 
-    `field` is one of the identity fields; `latest_birth_year` bounds what a national number
+    `field` is one of the identity fields, or company_name for the last name of a company, which
+    keeps its legal form; `latest_birth_year` bounds what a national number
     may say.
     """
     codes, values = encoded(column)
@@ -460,7 +470,7 @@ def _companies(values: Any) -> dict[str, Any]:
 _STANDARD: Final[dict[str, Callable[[Any], dict[str, Any]]]] = {
     "national_number": _one("national_number", _padded_national_numbers),
     "enterprise_number": _one("enterprise_number", enterprise_numbers),
-    "first_name": _one("first_name", _quickly(_fast_given_names, given_names)),
+    "first_name": _one("first_name", _given_names),
     "last_name": _one("last_name", _names),
     "birth_date": _one("birth_date", birth_dates),
     "birth_year": _one("birth_year", birth_years),

@@ -1,12 +1,12 @@
 """Linking the units of one type: from identity records to clusters that are one person each.
 
-Numbers first (`corroboration`), then everything that a number doesn't decide: candidates
-(`blocking`), levels (`comparison`), probabilities (`model`), clusters (`assignment`).
+Numbers first (`corroboration`), then everything that a number doesn't decide: candidates and what
+they weigh (`weighing`), clusters (`assignment`).
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -14,33 +14,27 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from linkage.assignment import Assignment, Cluster, Edges, assign, best_edges
-from linkage.blocking import blocks, candidates
-from linkage.comparison import LEVELS, NUMBER, Levels, Pairs, compare
-from linkage.corroboration import Corroboration, corroborate, uses_as_first_name
+from linkage.corroboration import Corroboration, corroborate
 from linkage.grouping import Groups, pairs_within
 from linkage.identities import (
     ABSENT,
     FIELDS,
     Bools,
-    Dates,
     Identities,
     Ints,
     build,
     combine,
     distinct_rows,
 )
-from linkage.model import Frequencies, Model, Plan
+from linkage.nearby import Nearby
+from linkage.parameters import Plan
+from linkage.weighing import Frequencies, Weighed, Weighing, counted
 
 Floats = npt.NDArray[np.float64]
 Stage = Callable[[str], AbstractContextManager[None]]
 
-NUMBER_FIELDS: Final = {"person": "national_number", "enterprise": "enterprise_number"}
-"""Which number each unit type has; the others have none."""
-
-_NO_DIFFERENCE: Final = {
-    field: [n for n, word in enumerate(words) if word in ("missing", "exact", "equal", "same")]
-    for field, words in LEVELS.items()
-}
+LARGEST: Final = 2000
+"""Records of one description with numbers of their own up to which pairs of them are looked at."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +67,9 @@ class Units:
     `apart` marks entries that say too little to be anybody's, or that can't be who their record is:
     each is a unit of its own. `own_probability` is how sure one may be that two records saying
     exactly this are one unit. `two_subjects` are pairs (record, record of the spine) whose number
-    leads to another subject than the one that the record went to.
+    leads to another subject than the one that the record went to. `found` are the pairs of records
+    that are one unit with the probability of review or more, `coverage` the chance that a pair of
+    records of one unit is looked at at all, `model` what likeness weighed.
     """
 
     identities: Identities
@@ -86,43 +82,53 @@ class Units:
     edges: Edges
     assignment: Assignment
     two_subjects: tuple[Ints, Ints]
+    found: Weighed
+    coverage: float
+    model: dict[str, Any]
     counts: dict[str, int]
 
 
 def link_units(
     entries: Entries,
-    spine: Any,
+    near: Nearby,
     subject: Ints,
     plan: Plan,
     conversions: Mapping[int, int],
     unit_type: str,
     stage: Stage,
+    workers: int,
 ) -> Units:
-    """Link the entries with one another and with the spine's records (subject: their positions)."""
-    persons = unit_type == "person"
+    """Link the entries with one another and with a spine's records (subject: their positions)."""
     subjects = int(subject.max(initial=ABSENT)) + 1
     with stage("collect"):
-        table, subject, identity = _distinct(entries, spine, subject)
-        identities = build(
-            table, subject, number=NUMBER_FIELDS.get(unit_type), conversions=conversions
-        )
+        table, subject, identity, lines = _distinct(entries, near.known, subject)
+        identities = build(table, subject, unit_type, conversions)
     with stage("numbers"):
-        uses = uses_as_first_name(identities)
+        uses = _uses(identities, near.uses, lines)
+        identities = counted(_turned(identities, uses), near, lines)
         single = np.zeros(len(identities), np.bool_)
         single[identity[entries.distinct]] = True
         seen = np.maximum(np.bincount(identity, minlength=len(identities)), 1)
         numbers = corroborate(identities, uses, single, seen, unit_type)
-        identities = _told_by_numbers(identities, numbers)
     with stage("weigh"):
-        values = identities.values()
         cluster, conflict = _clusters(identities, numbers, subjects)
-        model = Model(plan, _frequencies(cluster, values), households=persons)
-        scorer = _Scorer(identities, values, uses, numbers, model)
-        own_probability = scorer.own()
-        weak = (identities.number == ABSENT) & (own_probability < plan.link_threshold)
+        identities = _told_by_numbers(identities, numbers)
+        frequencies = Frequencies.of(identities, cluster, near, lines)
+        weighing = Weighing(
+            identities,
+            frequencies,
+            ~numbers.own,
+            near,
+            plan,
+            households=unit_type == "person",
+        )
+        numbered = identities.number != ABSENT
+        own_probability = weighing.own(numbered)
+        weak = ~numbered & (own_probability < plan.link_threshold)
         cluster = _repeated(identities, table, cluster, weak)
     with stage("compare"):
-        edges, counts = scorer.edges(cluster, weak, plan)
+        found = weighing.found(workers)
+        edges = _edges(identities, numbers, cluster, weak, weighing, found, plan)
     with stage("assign"):
         apart = weak[identity] | _met_in_one_row(entries, cluster[identity])
         describe = _describer(identities, numbers, cluster, subjects, entries, identity, apart)
@@ -138,15 +144,24 @@ def link_units(
         edges=edges,
         assignment=assignment,
         two_subjects=conflict,
-        counts=counts | {"too_little": int(weak[identity].sum())},
+        found=found,
+        coverage=weighing.coverage,
+        model=weighing.told(),
+        counts={
+            "taking_part": near.known.num_rows,
+            "candidates": weighing.candidates,
+            "blocks_skipped": weighing.skipped,
+            "too_little": int(weak[identity].sum()),
+        },
     )
 
 
-def _distinct(entries: Entries, spine: Any, subject: Ints) -> tuple[Any, Ints, Ints]:
+def _distinct(entries: Entries, spine: Any, subject: Ints) -> tuple[Any, Ints, Ints, Ints]:
     """The distinct identity records (the spine's first), their subjects, and the entries' records.
 
-    The records of a delivery are put in the order of what they say, so that the order of its rows
-    decides nothing.
+    And for each record a line of the spine, or of the entries after them, that says it. The records
+    of a delivery are put in the order of what they say, so that the order of its rows decides
+    nothing.
     """
     together = pa.concat_tables([spine.select(FIELDS), entries.table.select(FIELDS)])
     codes = distinct_rows(together, FIELDS)
@@ -164,18 +179,46 @@ def _distinct(entries: Entries, spine: Any, subject: Ints) -> tuple[Any, Ints, I
         [spine.select(FIELDS).take(pa.array(spine_first)), delivered.take(pa.array(order))]
     ).combine_chunks()
     subjects = np.concatenate([subject[spine_first], np.full(len(order), ABSENT)])
-    return table, subjects, len(spine_first) + rank[identity]
+    lines = np.concatenate([spine_first, known + first[order]])
+    return table, subjects, len(spine_first) + rank[identity], lines
+
+
+def _uses(identities: Identities, uses: Mapping[str, Ints], lines: Ints) -> Ints:
+    """By code of a name how often it is in use as a first name; 0 at the end for a missing one."""
+    found = np.zeros(len(identities.names) + 1, np.int64)
+    if "first_name" in uses:
+        found[identities.first_name] = uses["first_name"][lines]
+    if "last_name" in uses:
+        found[identities.last_name] = uses["last_name"][lines]
+    found[ABSENT] = 0
+    return found
+
+
+def _turned(identities: Identities, uses: Ints) -> Identities:
+    """Records whose names changed places, read the right way.
+
+    What stands as first name is in use as none, and what stands as last name is.
+    """
+    first, last = identities.first_name, identities.last_name
+    turned = (uses[first] == 0) & (uses[last] > 0) & (first != ABSENT)
+    if not turned.any():
+        return identities
+    nothing = np.full(len(identities), ABSENT)
+    across = {"given": last, "joined": last, "head": last, "last": first, "second": nothing}
+    return identities.with_codes(
+        {part: np.where(turned, codes, identities.codes(part)) for part, codes in across.items()}
+    )
 
 
 def _told_by_numbers(identities: Identities, numbers: Corroboration) -> Identities:
     """Birth date and sex from a number that is the record's own, where the record has none."""
-    told = identities.implied
-    known = Dates(*(np.where(numbers.own, part, 0) for part in (told.year, told.month, told.day)))
-    no_sex = numbers.own & (identities.sex == ABSENT)
-    return replace(
-        identities,
-        born=identities.born.otherwise(known),
-        sex=np.where(no_sex, identities.implied_sex, identities.sex),
+    told = {"birth_date": identities.implied, "sex": identities.implied_sex}
+    said = {part: identities.codes(part) for part in told}
+    return identities.with_codes(
+        {
+            part: np.where(numbers.own & (said[part] == ABSENT), codes, said[part])
+            for part, codes in told.items()
+        }
     )
 
 
@@ -210,20 +253,6 @@ def _first_in(which: Bools, labels: Ints) -> Ints:
     return first[labels]
 
 
-def _frequencies(cluster: Ints, values: Mapping[str, Ints]) -> Frequencies:
-    """Values are counted once per cluster: somebody met often doesn't make a name common."""
-    people = len(np.unique(cluster))
-    counts = {}
-    for field, codes in values.items():
-        present = codes != ABSENT
-        both = combine(codes[present], cluster[present])
-        _, first = np.unique(both, return_index=True)
-        counts[field] = np.bincount(
-            codes[present][first], minlength=int(codes.max(initial=ABSENT)) + 1
-        )
-    return Frequencies(people, counts)
-
-
 def _repeated(identities: Identities, table: Any, cluster: Ints, weak: Bools) -> Ints:
     """Delivered records that one subject alone was already seen under, word for word, are its."""
     codes = distinct_rows(table, FIELDS)
@@ -252,94 +281,46 @@ def _met_in_one_row(entries: Entries, cluster: Ints) -> Bools:
     return result
 
 
-class _Scorer:
-    """Compares and weighs the pairs of records that a number doesn't decide."""
-
-    def __init__(
-        self,
-        identities: Identities,
-        values: dict[str, Ints],
-        uses: Ints,
-        numbers: Corroboration,
-        model: Model,
-    ) -> None:
-        self._identities = identities
-        self._values = values
-        self._uses = uses
-        self._numbers = numbers
-        self._model = model
-
-    def own(self) -> Floats:
-        """How sure one may be that two records saying exactly what this one says are one unit."""
-        every = np.arange(len(self._identities))
-        pairs = self._compare(every, every)
-        pairs.levels["number"] = np.where(
-            self._identities.number == ABSENT, NUMBER.index("missing"), NUMBER.index("equal")
-        ).astype(np.int8)
-        return self._model.probability(pairs)
-
-    def edges(self, cluster: Ints, weak: Bools, plan: Plan) -> tuple[Edges, dict[str, int]]:
-        """All pairs of clusters that may be one with the probability of review or more."""
-        needy = ~self._numbers.own & ~weak
-        blocked = blocks(self._identities, ~weak, plan)
-        scored = [self._same_number(cluster, plan), self._different_numbers(cluster, plan)]
-        compared = 0
-        numbered = np.zeros(int(cluster.max(initial=ABSENT)) + 1, np.bool_)
-        numbered[cluster[self._numbers.own]] = True
-        for left, right in candidates(blocked, self._identities, needy):
-            open_ = cluster[left] != cluster[right]
-            open_ &= ~(numbered[cluster[left]] & numbered[cluster[right]])
-            left, right = left[open_], right[open_]
-            compared += len(left)
-            scored.append(self._scored(left, right, plan.review_threshold, number="missing"))
-        left, right = (np.concatenate([part[n] for part in scored]) for n in range(2))
-        probability = np.concatenate([part[2] for part in scored])
-        agreeing = np.concatenate([part[3] for part in scored])
-        edges = best_edges(cluster, left, right, probability, agreeing)
-        return edges, {"candidates": compared, "blocks_skipped": blocked.skipped}
-
-    def _same_number(self, cluster: Ints, plan: Plan) -> tuple[Ints, Ints, Floats, Bools]:
-        """Pairs with one number that it doesn't link by itself: it is evidence like the rest."""
-        left, right = self._numbers.weak
-        delivered = self._identities.delivered
-        open_ = (cluster[left] != cluster[right]) & (delivered[left] | delivered[right])
-        return self._scored(left[open_], right[open_], plan.review_threshold, number="equal")
-
-    def _different_numbers(self, cluster: Ints, plan: Plan) -> tuple[Ints, Ints, Floats, Bools]:
-        """Pairs that are alike in all but their own numbers: never linked, but worth a look."""
-        identities = self._identities
-        described = combine(
-            np.minimum(identities.first_name, identities.last_name),
-            np.maximum(identities.first_name, identities.last_name),
-            self._values["birth_date"],
-            absent_if_any=True,
-        )
-        described[~self._numbers.own] = ABSENT
-        left, right = pairs_within(described, plan.largest_block)
-        open_ = (cluster[left] != cluster[right]) & (
-            identities.delivered[left] | identities.delivered[right]
-        )
-        return self._scored(left[open_], right[open_], plan.link_threshold, number="missing")
-
-    def _scored(
-        self, left: Ints, right: Ints, threshold: float, *, number: str
-    ) -> tuple[Ints, Ints, Floats, Bools]:
-        pairs = self._compare(left, right)
-        pairs.levels["number"] = np.full(len(left), NUMBER.index(number), np.int8)
-        probability = self._model.probability(pairs)
-        keep = probability >= threshold
-        return left[keep], right[keep], probability[keep], _agreeing(pairs.levels)[keep]
-
-    def _compare(self, left: Ints, right: Ints) -> Pairs:
-        return compare(self._identities, self._values, left, right, self._uses)
+def _edges(
+    identities: Identities,
+    numbers: Corroboration,
+    cluster: Ints,
+    weak: Bools,
+    weighing: Weighing,
+    found: Weighed,
+    plan: Plan,
+) -> Edges:
+    """All pairs of clusters that may be one with the probability of review or more."""
+    numbered = np.zeros(int(cluster.max(initial=ABSENT)) + 1, np.bool_)
+    numbered[cluster[numbers.own]] = True
+    open_ = ~(numbered[cluster[found.left]] & numbered[cluster[found.right]])
+    open_ &= ~(weak[found.left] | weak[found.right])
+    same = weighing.weighed(*_of_two(identities, cluster, *numbers.weak), same_number=True)
+    apart = _described_alike(identities, numbers.own)
+    different = weighing.weighed(*_of_two(identities, cluster, *apart), same_number=False)
+    parts = [
+        found.some(open_),
+        same.some(same.probability >= plan.review_threshold),
+        different.some(different.probability >= plan.link_threshold),
+    ]
+    return best_edges(cluster, Weighed.joined(parts))
 
 
-def _agreeing(levels: Mapping[str, Levels]) -> Bools:
-    """Whether no field differs."""
-    result = np.ones(len(levels["number"]), np.bool_)
-    for field, column in levels.items():
-        result &= np.isin(column, _NO_DIFFERENCE[field])
-    return result
+def _of_two(identities: Identities, cluster: Ints, left: Ints, right: Ints) -> tuple[Ints, Ints]:
+    """Pairs of two clusters of which the delivery has at least one record."""
+    delivered = identities.delivered
+    open_ = (cluster[left] != cluster[right]) & (delivered[left] | delivered[right])
+    return left[open_], right[open_]
+
+
+def _described_alike(identities: Identities, own: Bools) -> tuple[Ints, Ints]:
+    """Pairs that are alike in all but their own numbers: never linked, but worth a look."""
+    first, last = identities.first_name, identities.last_name
+    described = combine(
+        np.minimum(first, last), np.maximum(first, last), identities.born, absent_if_any=True
+    )
+    described[~own] = ABSENT
+    return pairs_within(described, LARGEST)
 
 
 def _describer(

@@ -1,12 +1,13 @@
 """From clusters to what is told: who each entry is, how that was decided, what a human must see."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from linkage.identities import ABSENT, Bools, Ints
+from linkage.quality import Expected
 from linkage.units import Entries, Units
 
 Floats = npt.NDArray[np.float64]
@@ -38,7 +39,8 @@ class Review:
 class Verdicts:
     """Who each entry is: a final cluster (those below `subjects` are subjects), rule, probability.
 
-    `rule` indexes RULES; `probability` is NaN unless the rule is fuzzy.
+    `rule` indexes RULES; `probability` is NaN unless the rule is fuzzy. `expected` is what the
+    probabilities say about the links, `model` what likeness weighed.
     """
 
     entries: Entries
@@ -48,6 +50,8 @@ class Verdicts:
     probability: Floats
     review: Review
     subjects: int
+    expected: Expected
+    model: dict[str, Any]
     counts: dict[str, int]
 
 
@@ -80,7 +84,26 @@ def verdicts(
         probability=probability,
         review=_review(entries, units, final, cluster, apart),
         subjects=units.subjects,
+        expected=_expected(units, final, rule, probability),
+        model=units.model,
         counts=units.counts,
+    )
+
+
+def _expected(units: Units, final: Ints, rule: Ints, chance: Floats) -> Expected:
+    """What the probabilities say about the entries of which no number says whose they are."""
+    by_likeness = ~np.isnan(chance)
+    right = float(chance[by_likeness].sum())
+    found, ended = units.found, final[units.cluster]
+    apart = ended[found.left] != ended[found.right]
+    best = np.zeros(len(units.identities))
+    for side in (found.left, found.right):
+        np.maximum.at(best, side[apart], found.probability[apart])
+    alone = (rule == RULES.index("new")) & ~units.numbers.own[units.identity]
+    return Expected(
+        links=int(by_likeness.sum()),
+        right=right,
+        missed=float(best[units.identity[alone]].sum()) + right * (1.0 / units.coverage - 1.0),
     )
 
 

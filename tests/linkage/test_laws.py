@@ -1,5 +1,6 @@
 """Laws of linking: what may never matter, and what must always hold."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -59,6 +60,18 @@ def test_nothing_is_random(extracts: list[Extract]) -> None:
     for extract in extracts:
         assert ours.admit(extract.delivery) == theirs.admit(extract.delivery)
         assert ours.results[-1].review.equals(theirs.results[-1].review)
+
+
+def test_workers_change_nothing(extracts: list[Extract]) -> None:
+    scope = Scope()
+    for extract in extracts[:3]:
+        scope.admit(extract.delivery)
+    one, three = (
+        link(extracts[3].delivery, scope.spine, scope.plan, workers=workers) for workers in (1, 3)
+    )
+    for name in ("links", "groups", "review", "identities"):
+        assert getattr(one, name).equals(getattr(three, name))
+    assert one.quality["models"] == three.quality["models"]
 
 
 def test_the_order_of_deliveries_changes_only_what_was_uncertain(extracts: list[Extract]) -> None:
@@ -139,6 +152,17 @@ def test_quality_counts(extracts: list[Extract]) -> None:
     assert quality["units_known"] == 0
     assert quality["review"] == result.review.num_rows == sum(quality["review_by_reason"].values())
     assert quality["candidates"] > 0
+    assert quality["taking_part"] == 0
+    assert quality["by_rule"]["fuzzy"] > 0
+    assert 0.95 < quality["expected"]["precision"] < 1.0
+    assert 0.8 < quality["expected"]["recall"] < 1.0
+    model = quality["models"]["person"]
+    assert model["candidates"] == quality["candidates"]
+    assert 0 < model["matches"] < model["pairs"]
+    for levels in model["levels"].values():
+        for kind in ("m", "h", "u"):
+            assert sum(level[kind] for level in levels.values()) == pytest.approx(1.0)
+    assert json.loads(json.dumps(quality)) == quality
     assert set(quality["seconds"]) == {stage for stage, _ in heard}
     shares = [share for _, share in heard]
     assert shares == sorted(shares)
@@ -153,6 +177,7 @@ def test_an_empty_delivery() -> None:
     result = scope.results[-1]
     assert result.links.num_rows == result.groups.num_rows == result.review.num_rows == 0
     assert result.quality["linkage_rate"] == 0.0
+    assert result.quality["expected"] == {"precision": None, "recall": None}
     assert scope.admit(delivery([person("Luna", "Peeters", "2004-03-12")])) != []
 
 

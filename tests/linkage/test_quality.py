@@ -16,8 +16,8 @@ def test_links_of_a_town_over_two_years(seed: int) -> None:
     assert figures.unstable == 0
     assert figures.compared > 1500
     assert figures.numberless > 200
-    assert figures.precision >= 0.99
-    assert figures.recall >= 0.96
+    assert figures.precision >= 0.995
+    assert figures.recall >= 0.98
 
 
 @pytest.mark.parametrize("seed", [7, 8])
@@ -28,7 +28,7 @@ def test_parents_that_come_without_a_birth_date(seed: int) -> None:
     assert figures.false_by_number == 0
     assert figures.unstable == 0
     assert figures.precision >= 0.99
-    assert figures.recall >= 0.90
+    assert figures.recall >= 0.95
 
 
 @pytest.mark.parametrize("seed", [11, 12])
@@ -39,7 +39,7 @@ def test_ten_times_as_many_numbers_of_relatives(seed: int) -> None:
     assert figures.false_by_number == 0
     assert figures.unstable == 0
     assert figures.precision >= 0.99
-    assert figures.recall >= 0.93
+    assert figures.recall >= 0.97
 
 
 def test_no_numbers_at_all() -> None:
@@ -47,5 +47,5 @@ def test_no_numbers_at_all() -> None:
     clerk = Clerk(Town(400, 21), 21, Faults(no_number=1.0))
     figures = judge(admit_all(Scope(), clerk.waves()))
     assert figures.by_number == 0
-    assert figures.precision >= 0.98
-    assert figures.recall >= 0.85
+    assert figures.precision >= 0.99
+    assert figures.recall >= 0.98
