@@ -4,7 +4,7 @@ PERSONS ?= 60000
 SEED ?= 2026
 ENV := .venv/.installed
 
-.PHONY: demo test lint bench bench-linkage bench-path crash lost-workers mutation lock clean
+.PHONY: demo test lint bench bench-linkage bench-scanner bench-path crash lost-workers mutation lock clean
 
 $(ENV): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -29,6 +29,9 @@ bench: $(ENV)  ## ratios, side by side in one run
 
 bench-linkage: $(ENV)  ## this engine beside Splink; ARGS="--only 1m-narrow" for some rows
 	.venv/bin/python -m tests.bench.linkage $(ARGS)
+
+bench-scanner: $(ENV)  ## identifiers planted in columns: how many are missed, how many alarms are false
+	.venv/bin/python -m tests.bench.scanner
 
 crash: $(ENV)  ## processes killed 200 times at any moment, and at every crash point
 	tests/outside.sh

@@ -297,7 +297,7 @@ def _without_cells(assessment: Assessment) -> str:
 def _refuse_identifiers(tables: Mapping[str, pa.Table]) -> None:
     """S07: nothing that looks like an identifier leaves, whatever a column is called."""
     findings = [
-        f"{finding.count} × {finding.kind} in {name}.{finding.column}"
+        scanner.told(finding, name)
         for name, table in tables.items()
         for finding in scanner.scan(table)
     ]
