@@ -30,7 +30,7 @@ from api.sealing import Sealing
 from api.settings import Clock
 from keyvault.checkpoints import Checkpoint, read_checkpoint
 from keyvault.errors import LedgerError, SignatureError
-from keyvault.merkle import verify_consistency
+from keyvault.merkle import leaf_hash, verify_consistency, verify_inclusion
 from keyvault.signing import verify_receipt
 from keyvault.tokens import ASSERTION_TYPE, sign_assertion
 
@@ -573,6 +573,26 @@ class Client:
         except (LedgerError, ValueError, KeyError, TypeError):
             raise Distrust(_REWRITTEN) from None
         return str(answer["checkpoint"])
+
+    def proven(self, position: int) -> dict[str, Any]:
+        """An entry's place in the ledger, proven to be in a tree that grew from the one known here.
+
+        {position, leaf or None, leaf_hash, size, checkpoint}. Raises `Distrust` when the proof
+        doesn't hold.
+        """
+        answer = self.get(f"/ledger/inclusion?position={position}")
+        try:
+            present = self._checkpoint(answer["checkpoint"])
+            hashed = base64.b64decode(answer["leaf_hash"], validate=True)
+            proof = [base64.b64decode(item, validate=True) for item in answer.pop("proof")]
+            verify_inclusion(hashed, position, present.size, proof, present.root)
+            leaf = answer["leaf"]
+            if leaf is not None and leaf_hash(leaf.encode()) != hashed:
+                raise LedgerError("another entry")
+        except (LedgerError, ValueError, KeyError, TypeError, AttributeError):
+            raise Distrust(_REWRITTEN) from None
+        self.remember(answer["checkpoint"])
+        return {**answer, "size": present.size}
 
     def remember(self, note: str) -> None:
         """Keep a checkpoint, if it and the one kept so far are proven to be of one history."""

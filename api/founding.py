@@ -1,5 +1,6 @@
 """How a service begins, and what can be read of it without asking it."""
 
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,7 @@ def ledger_of(settings: Settings) -> dict[str, Any]:
                 "checkpoint": ledgers.latest_checkpoint(connection),
                 "size": ledgers.size(connection),
                 "ledger": vault.public_keys(connection)["ledger"],
+                "tiles": [asdict(fault) for fault in ledgers.tile_problems(connection)],
             }
     finally:
         engine.dispose()

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from fastapi.responses import StreamingResponse
+from fastapi.responses import PlainTextResponse, StreamingResponse
 
 from api import auth, jobs, schemas, store
 from api.operations import (
@@ -459,6 +459,55 @@ def checkpoint(service: OfService, actor: By, since: Position | None = None) -> 
     """With `since`, the size of a checkpoint kept earlier: the RFC 6962 consistency proof."""
     with service.look(actor) as work:
         return administration.checkpoint(work, since)
+
+
+@router.get("/ledger/inclusion", tags=["ledger"], summary="The proof that an entry is in it")
+def inclusion(service: OfService, actor: By, position: Position) -> dict[str, Any]:
+    """RFC 6962, in the tree of the present checkpoint. The entry itself for those it concerns."""
+    with service.look(actor) as work:
+        return administration.inclusion(work, position)
+
+
+@router.get("/ledger/who", tags=["ledger"], summary="Who touched which variables of a dataset")
+def who(
+    service: OfService, actor: By, dataset: str, variable: str | None = None
+) -> list[dict[str, Any]]:
+    """When, and under which permit; for the dataset's holder and the office."""
+    with service.look(actor) as work:
+        return administration.who(work, dataset, variable)
+
+
+@router.get("/ledger/what", tags=["ledger"], summary="What a person touched")
+def what(service: OfService, actor: By, person: str) -> list[dict[str, Any]]:
+    """Every act of theirs, and the variables that it was about."""
+    with service.look(actor) as work:
+        return administration.what(work, person)
+
+
+@router.get(
+    "/tlog/checkpoint",
+    tags=["ledger"],
+    summary="The checkpoint as a C2SP signed note",
+    response_class=PlainTextResponse,
+)
+def note(service: OfService, actor: By) -> str:
+    """What programs by others ask a log for; below it are the tiles."""
+    with service.look(actor) as work:
+        return administration.note(work)
+
+
+@router.get(
+    "/tlog/{name:path}",
+    tags=["ledger"],
+    summary="A tile of the tree, or a bundle of entries (C2SP tlog-tiles)",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {}}}},
+)
+def tile(name: str, service: OfService, actor: By) -> Response:
+    """Such as tile/0/000 and tile/entries/000.p/5; entries are for those who read the ledger."""
+    with service.look(actor) as work:
+        data = administration.tile(work, name)
+    return Response(data, media_type="application/octet-stream")
 
 
 @router.get("/ledger/refusals", tags=["ledger"], summary="Refusals of known callers, counted")

@@ -57,7 +57,7 @@ def read_checkpoint(note: str, verifiers: Iterable[str]) -> Checkpoint:
     text += "\n"
     keys = dict(_read_verifier(verifier) for verifier in verifiers)
     signed = False
-    for line in signatures.splitlines():
+    for line in signatures.removesuffix("\n").split("\n"):
         dash, _, rest = line.partition(" ")
         name, _, encoded = rest.partition(" ")
         data = _from_base64(encoded)
@@ -69,7 +69,13 @@ def read_checkpoint(note: str, verifiers: Iterable[str]) -> Checkpoint:
                 raise LedgerError("The checkpoint's signature doesn't hold.") from None
             signed = True
     lines = text.split("\n")
-    sound = separator and signed and len(lines) > 3 and _SIZE.fullmatch(lines[1])
+    sound = (
+        separator
+        and note.endswith("\n")
+        and signed
+        and len(lines) > 3
+        and _SIZE.fullmatch(lines[1])
+    )
     if not sound or lines[0] not in {name for name, _ in keys}:
         raise LedgerError("This is no checkpoint signed by that ledger; check which key it names.")
     return Checkpoint(lines[0], int(lines[1]), _from_base64(lines[2]))
@@ -89,7 +95,11 @@ def _read_verifier(text: str) -> tuple[tuple[str, bytes], str]:
 
 
 def _from_base64(text: str) -> bytes:
+    """The bytes; no other spelling of them is taken, such as one with stray bits at its end."""
     try:
-        return base64.b64decode(text, validate=True)
+        data = base64.b64decode(text, validate=True)
     except ValueError:
-        raise LedgerError("A checkpoint or key holds something that isn't base64.") from None
+        data = b""
+    if base64.b64encode(data).decode() != text:
+        raise LedgerError("A checkpoint or key holds something that isn't base64.")
+    return data

@@ -16,19 +16,22 @@ people, so that nothing here ever has to be erased. Names that answers to "who" 
 
 import json
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from weakref import WeakSet
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Transaction, insert, select, update
 
 from keyvault import tables
 from keyvault.checkpoints import Checkpoint, read_checkpoint, verifier_key, write_checkpoint
 from keyvault.errors import LedgerError, SignatureError
 from keyvault.merkle import Frontier, leaf_hash
 from keyvault.signing import canonical, read_canonical, utc_text
+from keyvault.tiles import LONGEST_LEAF, Layers, keep
 
 _KIND = re.compile(r"[a-z][a-z-]{0,39}(\.[a-z][a-z-]{0,39})?")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
@@ -87,13 +90,17 @@ class Ledger:
     `origin` names this ledger for ever; `verifier` is its public key for auditors. `vouch` signs:
     it is shown the ledger as it will stand and the leaves that are new. One that looks for itself
     knows what is committed and nothing of an open transaction; it may answer with the position
-    from which on it wants the leaves, and is asked once more.
+    from which on it wants the leaves, and is asked once more. Where nobody else looks, `watch` does
+    before the first entry of each transaction: nothing is signed that doesn't extend the last.
     """
 
-    def __init__(self, origin: str, public: str, vouch: Vouch) -> None:
+    def __init__(
+        self, origin: str, public: str, vouch: Vouch, watch: "Watch | None" = None
+    ) -> None:
         self.origin = origin
         self.verifier = verifier_key(origin, public)
         self._vouch = vouch
+        self._watch = watch
 
     def __repr__(self) -> str:
         return f"<Ledger {self.verifier}>"
@@ -118,6 +125,8 @@ class Ledger:
         LedgerError or the database's own error and should run its transaction again.
         """
         head = conn.execute(select(tables.ledger_head).with_for_update()).one()
+        if self._watch is not None:
+            self._watch.look_once(conn)
         document = {
             "version": 1,
             "position": head.size,
@@ -128,6 +137,7 @@ class Ledger:
         }
         _refuse_unfit(document)
         leaf = canonical(document)
+        _refuse_long(leaf)
         frontier = Frontier.from_bytes(head.size, head.frontier)
         frontier.push(leaf_hash(leaf))
         checkpoint = self._vouched(conn, frontier, leaf)
@@ -141,6 +151,7 @@ class Ledger:
         )
         if moved.rowcount != 1:
             raise LedgerError(_OVERTAKEN)
+        keep(conn, frontier.size)
         return _entry(head.size, leaf, checkpoint)
 
     def _vouched(self, conn: Connection, grown: Frontier, leaf: bytes) -> str:
@@ -159,14 +170,26 @@ _OVERTAKEN = "Somebody else wrote to the ledger; run the transaction again."
 class Watch:
     """What was seen committed, remembered: it can't become something else behind one's back.
 
-    A process that signs checkpoints without writing the entries looks through it, so that neither
-    a caller nor who captured the database gets a fork of what was committed signed while the
-    process lives. What isn't committed yet may be signed and never come: a transaction that was
-    taken back leaves a checkpoint that no ledger fits, and so can a caller who means to.
+    Whoever signs checkpoints looks through it, so that neither a caller nor who captured the
+    database, or put an older one back, gets a fork of what was committed signed while the process
+    lives. What isn't committed yet may be signed and never come: a transaction that was taken back
+    leaves a checkpoint that no ledger fits, and so can a caller who means to.
     """
 
     def __init__(self) -> None:
         self._seen: Frontier | None = None
+        self._begun: WeakSet[Transaction] = WeakSet()
+        self._one_at_a_time = threading.Lock()
+
+    def look_once(self, conn: Connection) -> None:
+        """`look` from inside a writer's transaction, before it writes its first entry: what is to
+        be seen then is what was committed."""
+        transaction = conn.get_transaction()
+        assert transaction is not None  # noqa: S101 - SQLAlchemy begins one before anything else
+        with self._one_at_a_time:
+            if transaction not in self._begun:
+                self.look(conn)
+                self._begun.add(transaction)
 
     def look(self, conn: Connection) -> Frontier:
         """The committed ledger's frontier, to grow; LedgerError when it isn't the one seen before.
@@ -211,6 +234,15 @@ def _refuse_strange(leaf: bytes) -> None:
     if not whole or document["version"] != 1 or not _is_fit(document["at"]):
         raise LedgerError("That is no ledger entry.")
     _refuse_unfit(document)
+    _refuse_long(leaf)
+
+
+def _refuse_long(leaf: bytes) -> None:
+    if len(leaf) > LONGEST_LEAF:
+        raise LedgerError(
+            f"A ledger entry has {LONGEST_LEAF} bytes at most; put what is long where it can be "
+            "erased, and its hash here."
+        )
 
 
 def _refuse_unfit(document: Mapping[str, Any]) -> None:
@@ -272,11 +304,6 @@ def latest_checkpoint(conn: Connection) -> str | None:
     return conn.scalar(select(column.checkpoint).order_by(column.position.desc()).limit(1))
 
 
-def leaf_hashes(conn: Connection, size: int | None = None) -> list[bytes]:
-    """The leaf hashes of the first `size` entries, for proofs."""
-    return [leaf_hash(stored.leaf) for stored in stored_entries(conn, stop=size)]
-
-
 def export(conn: Connection) -> Iterator[str]:
     """The whole ledger as lines of JSON, for an auditor; `read_export` reads it back."""
     for stored in stored_entries(conn):
@@ -330,7 +357,22 @@ def verify(
         head = source.execute(select(tables.ledger_head)).one()
         if (head.size, head.frontier) != (check.frontier.size, check.frontier.to_bytes()):
             problems.append(Problem("removed", None, "The head doesn't fit the entries."))
+        problems += tile_problems(source)
     return problems
+
+
+def tile_problems(conn: Connection) -> Iterator[Problem]:
+    """Kept tiles that aren't those of the entries."""
+    layers, made = Layers(), dict[tuple[int, int], bytes]()
+    for stored in stored_entries(conn):
+        tiles = layers.push(leaf_hash(stored.leaf))
+        made |= {(level, number): hashes for level, number, hashes in tiles}
+    for row in conn.execute(select(tables.ledger_tile)):
+        if made.pop((row.level, row.number), None) != row.hashes:
+            text = f"Tile {row.level}/{row.number} is not that of the entries."
+            yield Problem("edited", None, text)
+    for level, number in made:
+        yield Problem("removed", None, f"Tile {level}/{number} is missing.")
 
 
 def _number(source: Iterable[Stored | bytes]) -> Iterator[Stored]:

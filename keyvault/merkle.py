@@ -1,11 +1,12 @@
 """The Merkle tree of RFC 6962, section 2.1, and its proofs.
 
 A leaf's hash is SHA-256(0x00 ‖ leaf), an inner node's SHA-256(0x01 ‖ left ‖ right). Proofs of
-inclusion and of consistency are made from leaf hashes and checked without them.
+inclusion and of consistency are made of subtree roots, however those are come by (`tiles` reads
+them), and checked without.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from keyvault.errors import LedgerError
 
@@ -66,38 +67,50 @@ def tree_root(hashes: Sequence[bytes]) -> bytes:
     return frontier.root()
 
 
+Subroot = Callable[[int, int], bytes]
+"""Gives the root over the leaves start … end - 1."""
+
+
+def over(hashes: Sequence[bytes]) -> Subroot:
+    """The subtree roots of a tree whose leaf hashes are at hand."""
+    return lambda start, end: tree_root(hashes[start:end])
+
+
 def _split(size: int) -> int:
     """The largest power of two below `size`."""
     return 1 << (size - 1).bit_length() - 1
 
 
-def inclusion_proof(hashes: Sequence[bytes], index: int) -> list[bytes]:
-    """RFC 6962, section 2.1.1: that leaf `index` is in the tree over these leaf hashes."""
-    if not 0 <= index < len(hashes):
+def inclusion_proof(subroot: Subroot, index: int, size: int) -> list[bytes]:
+    """RFC 6962, section 2.1.1: that leaf `index` is in the tree of `size` leaves."""
+    if not 0 <= index < size:
         raise LedgerError("There is no entry at that position.")
-    if len(hashes) == 1:
-        return []
-    split = _split(len(hashes))
-    if index < split:
-        return [*inclusion_proof(hashes[:split], index), tree_root(hashes[split:])]
-    return [*inclusion_proof(hashes[split:], index - split), tree_root(hashes[:split])]
+    proof, start, end = [], 0, size
+    while end - start > 1:
+        middle = start + _split(end - start)
+        if index < middle:
+            proof.append(subroot(middle, end))
+            end = middle
+        else:
+            proof.append(subroot(start, middle))
+            start = middle
+    return proof[::-1]
 
 
-def consistency_proof(hashes: Sequence[bytes], size: int) -> list[bytes]:
-    """RFC 6962, section 2.1.2: that the tree over the first `size` leaf hashes only grew."""
-    if not 0 < size <= len(hashes):
+def consistency_proof(subroot: Subroot, old: int, size: int) -> list[bytes]:
+    """RFC 6962, section 2.1.2: that the tree of the first `old` leaves only grew to this size."""
+    if not 0 < old <= size:
         raise LedgerError("Consistency is between a tree of one entry or more and a later one.")
-    return _consistency(hashes, size, whole=True)
-
-
-def _consistency(hashes: Sequence[bytes], size: int, *, whole: bool) -> list[bytes]:
-    if size == len(hashes):
-        return [] if whole else [tree_root(hashes)]
-    split = _split(len(hashes))
-    if size <= split:
-        return [*_consistency(hashes[:split], size, whole=whole), tree_root(hashes[split:])]
-    left = tree_root(hashes[:split])
-    return [*_consistency(hashes[split:], size - split, whole=False), left]
+    proof, start, end = [], 0, size
+    while old < end:
+        middle = start + _split(end - start)
+        if old <= middle:
+            proof.append(subroot(middle, end))
+            end = middle
+        else:
+            proof.append(subroot(start, middle))
+            start = middle
+    return [*([subroot(start, end)] if start else []), *proof[::-1]]
 
 
 def verify_inclusion(

@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, select
 
 from keyvault import errors, tables
 from keyvault.calls import PATIENCE, Broken, receive, send
 from keyvault.errors import KeyringError, KeyvaultError, PseudonymError, VaultAwayError
 from keyvault.keyring import RoleKeys
-from keyvault.ledger import Vouch
+from keyvault.ledger import Ledger, Vouch
 from keyvault.merkle import Frontier
-from keyvault.ownkeys import Values
+from keyvault.ownkeys import KeyRows, Values
 from keyvault.pseudonyms import LENGTH, MOST
 from keyvault.safe import Begin, Publics, SignedPermit, Spoken
 from keyvault.signing import from_base64url, to_base64url
@@ -84,7 +84,12 @@ class Proxy:
         """The next version of a key that rotates, as a row with its proof."""
         return _values(self._call("make_next", purpose=purpose, owner=owner, actor=actor)[0])
 
-    def vouch(self, _row: Row[Any]) -> Vouch:
+    def pen(self, conn: Connection, keys: KeyRows) -> Ledger:
+        """The pen for the ledger, which the vault's process signs."""
+        row = keys.current(conn, "ledger", owner=None)
+        return Ledger(row.owner, row.public, self.vouch())
+
+    def vouch(self) -> Vouch:
         """What has checkpoints signed: the vault wants every leaf that isn't committed yet."""
 
         def ask(grown: Frontier, leaves: Sequence[bytes]) -> str | int:

@@ -19,7 +19,7 @@ from keyvault.authority import Authority
 from keyvault.custody import Custody
 from keyvault.errors import EnrolmentError, KeyringError, SignatureError
 from keyvault.keyring import RoleKeys, Sealer
-from keyvault.ledger import Ledger, Vouch, vouched_by
+from keyvault.ledger import Ledger, Vouch, Watch, vouched_by
 from keyvault.ownkeys import KeyMaker, KeyRows, Values
 from keyvault.secret import Secret
 from keyvault.wrapping import Wrapped
@@ -61,6 +61,7 @@ class Safe:
         self._publics: Publics = {}
         self.maker = KeyMaker(lambda: self._roles["vault"], lambda: Sealer(self._publics))
         self.keys = KeyRows(self.maker.prove)
+        self.watch = Watch()
         self.authority = Authority(self.founders, self.keys)
 
     def __repr__(self) -> str:
@@ -219,10 +220,9 @@ class Safe:
     def _record(
         self, conn: Connection, kind: str, facts: dict[str, Any], actor: str | None, now: datetime
     ) -> None:
-        pen(conn, self.keys, self.vouch).append(conn, kind, facts, actor=actor, now=now)
+        self.pen(conn, self.keys).append(conn, kind, facts, actor=actor, now=now)
 
-
-def pen(conn: Connection, keys: KeyRows, vouch: Callable[[Row[Any]], Vouch]) -> Ledger:
-    """The pen for the ledger, with the ledger key's row."""
-    row = keys.current(conn, "ledger", owner=None)
-    return Ledger(row.owner, row.public, vouch(row))
+    def pen(self, conn: Connection, keys: KeyRows) -> Ledger:
+        """The pen for the ledger, which this process signs."""
+        row = keys.current(conn, "ledger", owner=None)
+        return Ledger(row.owner, row.public, self.vouch(row), self.watch)

@@ -102,3 +102,12 @@ ledger_head = Table(
     Column("frontier", LargeBinary, nullable=False),
     comment="One row: how many entries there are, and the roots of their complete subtrees.",
 )
+
+ledger_tile = Table(
+    "ledger_tile",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("hashes", LargeBinary, nullable=False),
+    comment="The ledger's complete tiles (C2SP tlog-tiles), so that a proof reads few of them.",
+)

@@ -32,7 +32,7 @@ from keyvault.ledger import Ledger
 from keyvault.ownkeys import SERVICE, KeyRows, Values
 from keyvault.people import Person, read_enrolment
 from keyvault.proxy import Proxy
-from keyvault.safe import Begin, Publics, Safe, SignedPermit, pen
+from keyvault.safe import Begin, Publics, Safe, SignedPermit
 from keyvault.secret import AGE_PURPOSE, SIGNING_PURPOSES, Secret
 from policies import permits
 from policies.permits import Permit, Purpose
@@ -299,7 +299,7 @@ class Vault:
 
     def ledger(self, conn: Connection) -> Ledger:
         """The pen for the ledger."""
-        return pen(conn, self._keys, self._safe.vouch)
+        return self._safe.pen(conn, self._keys)
 
     def sign_receipt(self, conn: Connection, document: Mapping[str, Any]) -> dict[str, Any]:
         """The document, whose `type` is `receipt`, with the service's signature in it."""

@@ -157,6 +157,7 @@ ACTIONS: Mapping[str, Rule] = {
     "keys.rotate": _rule("administrator"),
     "ledger.read": _rule("administrator auditor dpo director"),
     "ledger.checkpoint": _rule("everybody"),
+    "ledger.who": _rule("holder administrator auditor dpo director", "organisation-or-staff"),
 }
 
 

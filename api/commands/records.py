@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlencode
 
 import typer
 
@@ -11,6 +12,7 @@ from api.show import REFUSED
 
 if TYPE_CHECKING:
     from api.client import Client
+    from keyvault.ledger import Problem
 
 
 @job_app.command("list")
@@ -79,8 +81,12 @@ def ledger_verify(
     data: Annotated[
         Path | None, typer.Option(help="Verify the service in this folder, without asking it.")
     ] = None,
-    export: Annotated[
-        Path | None, typer.Option(help="Write what was verified to this file.")
+    pack: Annotated[
+        Path | None, typer.Option(help="Verify an auditor's pack, without asking anybody.")
+    ] = None,
+    verifier: Annotated[
+        list[str] | None,
+        typer.Option(help="The ledger's verifier key, learned elsewhere than from the pack."),
     ] = None,
 ) -> None:
     """Recompute the whole ledger and compare it with every checkpoint at hand.
@@ -90,33 +96,45 @@ def ledger_verify(
     from api import founding
     from api.settings import Settings
     from keyvault import ledger as ledgers
+    from keyvault.memory import close_memory
+    from keyvault.packs import Pack
     from policies.access import ACTIONS
 
     olds = [_checkpoint(path) for path in checkpoint or []]
+    if pack is not None:
+        held = Pack(_folder(pack))
+        problems = held.verify(verifier or held.verifiers, olds)
+        _tell_verified(problems, sum(1 for _ in held.leaves()) if not problems else 0, olds)
+        if not verifier:
+            the_screen().note(
+                "The verifier key is the pack's own word: compare it with one learned elsewhere."
+            )
+        return
     if data is not None:
-        if not data.is_dir():
-            raise BadInput(f"There is no folder {data}.")
-        pack = founding.ledger_of(Settings(data=data))
+        close_memory()
+        found = founding.ledger_of(Settings(data=_folder(data)))
     else:
         with connected() as client:
             if client.profile.checkpoint:
                 olds.append(client.profile.checkpoint)
             readers = ACTIONS["ledger.read"].roles
-            if export is None and not readers & set(client.get("/people/me")["roles"]):
+            if not readers & set(client.get("/people/me")["roles"]):
                 _verify_growth(client, olds)
                 return
-            pack = _fetch_ledger(client)
-    if export is not None:
-        export.write_text(json.dumps(pack, indent=2) + "\n", encoding="utf-8")
+            found = _fetch_ledger(client)
     stored = [
         ledgers.Stored(position, entry["leaf"].encode(), entry["checkpoint"])
-        for position, entry in enumerate(pack["entries"])
+        for position, entry in enumerate(found["entries"])
     ]
-    problems = ledgers.verify(stored, pack["ledger"], checkpoints=olds)
-    entries = len(stored)
-    if entries != pack["size"]:
-        text = f"The head counts {pack['size']} entries, and there are {entries}."
+    problems = ledgers.verify(stored, found["ledger"], checkpoints=olds)
+    if len(stored) != found["size"]:
+        text = f"The head counts {found['size']} entries, and there are {len(stored)}."
         problems.append(ledgers.Problem("removed", None, text))
+    problems += [ledgers.Problem(**fault) for fault in found.get("tiles", [])]
+    _tell_verified(problems, len(stored), olds)
+
+
+def _tell_verified(problems: "list[Problem]", entries: int, olds: list[str]) -> None:
     if problems:
         listing = [
             {"kind": found.kind, "position": found.position, "text": found.text}
@@ -129,6 +147,71 @@ def ledger_verify(
         text=f"{entries} entries, nothing edited, removed or reordered; "
         f"agrees with {len(olds)} checkpoint(s) kept elsewhere.",
     )
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise BadInput(f"There is no folder {path}.")
+    return path
+
+
+@ledger_app.command("pack")
+def ledger_pack(
+    out: Annotated[Path, typer.Option(help="A folder that isn't there yet.")],
+) -> None:
+    """Write the auditor's pack: the whole ledger, to be verified where nobody asks the service."""
+    from keyvault.packs import write_pack
+
+    if out.exists():
+        raise BadInput(f"{out} is there already; name a new folder.")
+    with connected() as client:
+        found = _fetch_ledger(client)
+    leaves = (entry["leaf"].encode() for entry in found["entries"])
+    checkpoint = found["entries"][-1]["checkpoint"]
+    entries = write_pack(out, leaves, checkpoint, found["ledger"])
+    the_screen().answer(
+        {"folder": str(out), "entries": entries},
+        text=f"{entries} entries in {out}; `schakel ledger verify --pack {out}` verifies them "
+        "anywhere.",
+    )
+
+
+@ledger_app.command("prove")
+def ledger_prove(
+    position: Annotated[int, typer.Argument(help="The entry's position; a receipt names one.")],
+) -> None:
+    """Have it proven that an entry stands in the ledger, and check the proof here."""
+    with connected() as client:
+        found = client.proven(position)
+    leaf = found["leaf"]
+    said = leaf or "The entry itself is for those who read the ledger, and whom it concerns."
+    the_screen().answer(
+        found, text=f"Entry {position} stands in the ledger of {found['size']} entries.\n{said}"
+    )
+
+
+@ledger_app.command("who")
+def ledger_who(
+    dataset: Annotated[str, typer.Argument(help="A dataset's id.")],
+    variable: Annotated[str | None, typer.Option(help="One of its variables only.")] = None,
+) -> None:
+    """Who touched which variables of a dataset, when, under which permit."""
+    asked = {"dataset": dataset} | ({"variable": variable} if variable else {})
+    with connected() as client:
+        rows = client.get(f"/ledger/who?{urlencode(asked)}")
+    columns = ["position", "at", "actor", "kind", "variables", "permit", "project"]
+    the_screen().table(rows, columns)
+
+
+@ledger_app.command("what")
+def ledger_what(
+    person: Annotated[str, typer.Argument(help="A person's id.")],
+) -> None:
+    """What a person touched: datasets, variables, and everything else they did."""
+    with connected() as client:
+        rows = client.get(f"/ledger/what?{urlencode({'person': person})}")
+    columns = ["position", "at", "kind", "dataset", "variables", "permit", "about"]
+    the_screen().table(rows, columns)
 
 
 def _verify_growth(client: "Client", olds: list[str]) -> None:

@@ -1,17 +1,21 @@
 """People, keys and the ledger: what administrators do and auditors look at."""
 
 import base64
+from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import select
 
 from api.operations import ABSENT_THING, Work, found
-from api.problems import Problem
-from api.store import Job, Organisation, RefusedRequest, Stranger
+from api.problems import ABSENT, Problem
+from api.store import Dataset, Delivery, Job, Organisation, RefusedRequest, Stranger
 from keyvault import ledger as ledgers
-from keyvault import merkle
-from keyvault.errors import EnrolmentError
+from keyvault import merkle, questions, tiles
+from keyvault.errors import EnrolmentError, LedgerError
+from keyvault.ledger import Entry
 from keyvault.people import read_enrolment
+from keyvault.questions import Touch
 from policies import access
 from policies.access import Thing
 
@@ -127,12 +131,91 @@ def checkpoint(work: Work, since: int | None) -> dict[str, Any]:
             "If you hold a checkpoint of this service over more, entries were removed since: "
             "show it to an auditor.",
         )
-    proof = merkle.consistency_proof(ledgers.leaf_hashes(connection), since) if since else []
+    tree = tiles.Tree(connection, size)
+    proof = merkle.consistency_proof(tree.root, since, size) if since else []
     return {
         "checkpoint": ledgers.latest_checkpoint(connection),
         "size": size,
-        "proof": [base64.b64encode(part).decode() for part in proof],
+        "proof": _base64(proof),
     }
+
+
+def _base64(proof: list[bytes]) -> list[str]:
+    return [base64.b64encode(part).decode() for part in proof]
+
+
+def inclusion(work: Work, position: int) -> dict[str, Any]:
+    """The proof that an entry is in the tree of the present checkpoint (RFC 6962, section 2.1.1).
+
+    For everybody, as a hash; the entry itself for those who read the ledger, and for the holder
+    of the delivery that it is about.
+    """
+    work.demand("ledger.checkpoint")
+    connection = work.session.connection()
+    size = ledgers.size(connection)
+    entry = next(ledgers.entries(connection, start=position, stop=position + 1), None)
+    if entry is None:
+        raise Problem("ledger-shorter", f"The ledger has {size} entries.", "They count from 0.")
+    proof = merkle.inclusion_proof(tiles.Tree(connection, size).root, position, size)
+    return {
+        "position": position,
+        "leaf": entry.leaf.decode() if _may_see(work, entry) else None,
+        "leaf_hash": base64.b64encode(merkle.leaf_hash(entry.leaf)).decode(),
+        "proof": _base64(proof),
+        "size": size,
+        "checkpoint": ledgers.latest_checkpoint(connection),
+    }
+
+
+def _may_see(work: Work, entry: Entry) -> bool:
+    about = work.session.get(Delivery, str(entry.facts.get("delivery")))
+    own = about is not None and about.organisation == work.actor.organisation
+    return own or access.refusal(work.actor, "ledger.read", Thing()) is None
+
+
+def tile(work: Work, name: str) -> bytes:
+    """A tile or bundle of the ledger (C2SP tlog-tiles), by its path; absent ones are not found."""
+    try:
+        level, number, width = tiles.read_name(name)
+    except LedgerError:
+        raise ABSENT from None
+    work.demand("ledger.checkpoint" if level is not None else "ledger.read")
+    connection = work.session.connection()
+    size = ledgers.size(connection)
+    if width > (size >> 8 * (level or 0)) - number * tiles.WIDTH:
+        raise ABSENT
+    tree = tiles.Tree(connection, size)
+    if level is None:
+        return tiles.bundle(tree.entries(number)[:width])
+    return tree.tile(level, number)[: 32 * width]
+
+
+def note(work: Work) -> str:
+    """The present checkpoint as a signed note."""
+    work.demand("ledger.checkpoint")
+    return ledgers.latest_checkpoint(work.session.connection()) or ""
+
+
+def who(work: Work, dataset: str, variable: str | None) -> list[dict[str, Any]]:
+    """Who touched which variables of a dataset, when, under which permit; oldest first."""
+    row = work.session.get(Dataset, dataset)
+    work.demand("ledger.who", Thing(organisation=row.organisation) if row else ABSENT_THING)
+    found(row)
+    return _told(questions.who(lambda: _entries(work), dataset, variable))
+
+
+def what(work: Work, person: str) -> list[dict[str, Any]]:
+    """What a person did, and with which variables of which dataset; oldest first."""
+    work.demand("ledger.read")
+    return _told(questions.what(lambda: _entries(work), person))
+
+
+def _entries(work: Work) -> Iterable[Entry]:
+    return ledgers.entries(work.session.connection())
+
+
+def _told(touches: Iterable[Touch]) -> list[dict[str, Any]]:
+    return [asdict(touch) for touch in touches]
 
 
 def refused_requests(work: Work) -> list[dict[str, Any]]:

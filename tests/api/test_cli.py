@@ -143,13 +143,69 @@ def test_a_whole_day_at_the_terminal(house: House, cli: Cli, tmp_path: Path) -> 
     assert cli("--profile", "dpo-1", "release", "withdraw", release, "--reason", "error")[0] == 0
 
 
-def test_an_auditor_verifies_over_http_and_exports(house: House, cli: Cli, tmp_path: Path) -> None:
-    """P07: what was verified can be kept and read by anybody's program."""
-    code, out, _ = cli("--profile", "auditor-1", "ledger", "verify", "--export", "pack.json")
+def test_an_auditor_verifies_over_http_and_takes_a_pack_along(
+    house: House, cli: Cli, tmp_path: Path
+) -> None:
+    """P07: what was verified can be kept, and verified again where nobody asks the service."""
+    code, out, _ = cli("--profile", "auditor-1", "ledger", "verify")
     assert code == 0
     assert "nothing edited" in out
-    pack = json.loads((tmp_path / "pack.json").read_text())
-    assert {"entries", "checkpoint", "ledger", "size"} <= set(pack)
+    written = _json(cli("--json", "--profile", "auditor-1", "ledger", "pack", "--out", "pack"))
+    [verifier] = house["auditor-1"].public()["ledger"]
+    whole = ("ledger", "verify", "--pack", "pack")
+    told = _json(cli("--json", *whole, "--verifier", verifier))
+    assert told["entries"] == written["entries"] > 10
+    kept = tmp_path / "kept"
+    kept.write_text((tmp_path / "pack" / "checkpoint").read_text())
+    code, _, err = cli(*whole, "--checkpoint", "kept")
+    assert (code, "own word" in err) == (0, True)
+    entries = next((tmp_path / "pack" / "tile" / "entries").rglob("*.p/*"))
+    entries.write_bytes(entries.read_bytes().replace(b"admin-1", b"admin-2"))
+    code, out, _ = cli(*whole, "--checkpoint", "kept")
+    assert (code, "rewritten" in out) == (1, True)
+    assert cli("--profile", "auditor-1", "ledger", "pack", "--out", "pack")[0] == 2
+    assert cli("--profile", "holder-vdab", "ledger", "pack", "--out", "other")[0] == 1
+
+
+def test_who_and_what(house: House, cli: Cli) -> None:
+    """P04: who touched the variables of a dataset, under which permit; what a person touched."""
+    house.delivered("employment-service", "child-benefit", "social-security", period="2025")
+    permit = house.granted("who-and-what")
+    release = house.cleared(permit, "2025")["id"]
+    house.package(release)
+    asked = ("ledger", "who", "employment-service")
+    rows = _json(cli("--json", "--profile", "auditor-1", *asked))
+    [download] = [row for row in rows if row["about"].get("release") == release
+                  and row["kind"] == "release.downloaded"]  # fmt: skip
+    assert (download["actor"], download["permit"]) == ("researcher-1", permit)
+    assert download["project"] == "who-and-what"
+    variable = download["variables"][0]
+    fewer = _json(cli("--json", "--profile", "holder-vdab", *asked, "--variable", variable))
+    assert download in fewer
+    assert len(_json(cli("--json", "--profile", "holder-vdab", *asked))) == len(rows)
+    code, _, err = cli("--profile", "holder-rsz", *asked)
+    assert (code, "nothing here" in err) == (1, True), "another holder's dataset isn't theirs"
+    assert cli("--profile", "researcher-1", *asked)[0] == 1
+    done = _json(cli("--json", "--profile", "auditor-1", "ledger", "what", "researcher-1"))
+    assert {row["dataset"] for row in done if row["kind"] == "release.downloaded"} >= {
+        "employment-service", "child-benefit",
+    }  # fmt: skip
+    assert cli("--profile", "holder-vdab", "ledger", "what", "researcher-1")[0] == 1
+    assert "release.downloaded" in cli("--profile", "dpo-1", "ledger", "what", "researcher-1")[1]
+
+
+def test_an_entry_is_proven_to_be_there(house: House, cli: Cli, tmp_path: Path) -> None:
+    """P07: a holder has its own delivery's entry proven, and reads it; of others' only the hash."""
+    house.delivered("social-security")
+    receipt = house["holder-rsz"].get("/deliveries")[-1]["receipt"]
+    position = str(receipt["ledger_position"])
+    told = _json(cli("--json", "--profile", "holder-rsz", "ledger", "prove", position))
+    assert json.loads(told["leaf"])["facts"]["sha256"] == receipt["sha256"]
+    code, out, _ = cli("--profile", "holder-vdab", "ledger", "prove", position)
+    assert (code, "for those who read the ledger" in out) == (0, True)
+    assert cli("--profile", "auditor-1", "ledger", "prove", position)[0] == 0
+    code, _, err = cli("--profile", "holder-rsz", "ledger", "prove", "100000")
+    assert (code, "entries" in err) == (1, True)
 
 
 def test_the_root_is_rotated_while_the_service_runs(house: House, cli: Cli) -> None:

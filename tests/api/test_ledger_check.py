@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pysqlite3.dbapi2 as sqlite
 import pytest
 
@@ -14,8 +15,12 @@ from api.cli import run
 from keyvault import ledger as ledgers
 from keyvault.checkpoints import read_checkpoint
 from keyvault.errors import LedgerError
-from keyvault.merkle import verify_consistency
+from keyvault.ledger import Ledger, vouched_by
+from keyvault.merkle import leaf_hash, tree_root, verify_consistency
+from keyvault.signing import public_text
+from keyvault.tiles import names, read_bundle, tile_name
 from tests.api.house import House, refusal_of
+from tests.keyvault.conftest import ledger_key
 
 
 @pytest.fixture(scope="module")
@@ -98,10 +103,13 @@ def _rewritten(house: House, folder: Path, change: Callable[[dict[str, Any]], No
 
     engine = store.connect(f"sqlite:///{folder / 'schakel.sqlite'}")
     with engine.begin() as connection:
-        pen = house.service.vault.ledger(connection)
+        private = ledger_key(house.service.vault, connection)
+        origin = house.service.vault.ledger(connection).origin
+        pen = Ledger(origin, public_text(private), vouched_by(origin, private))
         entries = list(ledgers.entries(connection))
         connection.execute(tables.ledger_entry.delete())
         connection.execute(tables.ledger_head.delete())
+        connection.execute(tables.ledger_tile.delete())
         pen.found(connection)
         for entry in entries:
             document = {"actor": entry.actor, "facts": dict(entry.facts)}
@@ -193,10 +201,36 @@ def test_a_file_that_is_no_checkpoint_is_bad_input(
     assert "carries no checkpoint" in capsys.readouterr().err
 
 
+def test_the_ledger_is_a_log_for_programs_by_others(house: House, receipt: dict[str, Any]) -> None:
+    """C2SP tlog-tiles: checkpoint, tiles and bundles below one address."""
+
+    def get(person: str, name: str) -> bytes:
+        client = house[person]
+        headers = {"Authorization": f"Bearer {client.token()}"}
+        answer = httpx.get(f"{client.profile.server}/tlog/{name}", headers=headers)
+        if not answer.is_success:
+            client._answer(answer)
+        return answer.content
+
+    checkpoint = read_checkpoint(get("holder-vdab", "checkpoint").decode(),
+                                 house["holder-vdab"].public()["ledger"])  # fmt: skip
+    leaves: list[bytes] = []
+    for level, number, width in names(checkpoint.size):
+        name = tile_name(level, number, width)
+        data = get("auditor-1", name)
+        if level is None:
+            leaves += read_bundle(data)
+            assert refusal_of(lambda name=name: get("holder-vdab", name)).type == "wrong-role"
+        else:
+            assert get("holder-vdab", name) == data
+    assert tree_root([leaf_hash(leaf) for leaf in leaves]) == checkpoint.root
+    assert get("holder-vdab", "tile/0/000.p/3") == b"".join(map(leaf_hash, leaves[:3]))
+    for name in ("tile/0/000.p/255", "tile/0/001", "tile/1/000", "tile/5/x", "", "tile/63/000"):
+        assert refusal_of(lambda name=name: get("auditor-1", name)).type == "not-found", name
+
+
 def test_if_the_ledger_cannot_be_written_nothing_happens(fresh_house: House) -> None:
     """The action and its entry are one transaction: no entry, no action, and the caller is told."""
-    import httpx
-
     from api import store
     from api.store import Organisation
 

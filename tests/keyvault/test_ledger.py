@@ -20,7 +20,6 @@ from keyvault.ledger import (
     entries,
     export,
     latest_checkpoint,
-    leaf_hashes,
     read_export,
     stored_entries,
     verify,
@@ -36,7 +35,8 @@ from keyvault.merkle import (
     verify_inclusion,
 )
 from keyvault.signing import canonical, public_text
-from tests.keyvault.conftest import NOW, House, new_engine
+from keyvault.tiles import LONGEST_LEAF, Tree
+from tests.keyvault.conftest import NOW, House, ledger_key, new_engine
 from tests.keyvault.vectors import plain
 
 COLUMN = tables.ledger_entry.c
@@ -141,8 +141,8 @@ def test_a_cut_off_end_is_found_by_an_older_checkpoint(conn: Connection, ledger:
     conn.execute(delete(tables.ledger_entry).where(COLUMN.position >= 9))
     assert kinds(verify(conn, ledger.verifier)) == [("removed", None)]
     frontier = Frontier()
-    for hashed in leaf_hashes(conn):
-        frontier.push(hashed)
+    for stored in stored_entries(conn):
+        frontier.push(leaf_hash(stored.leaf))
     conn.execute(update(tables.ledger_head).values(size=9, frontier=frontier.to_bytes()))
     assert verify(conn, ledger.verifier) == [], "nothing inside tells"
     [problem] = verify(conn, ledger.verifier, checkpoints=[receipt])
@@ -184,11 +184,13 @@ def test_a_ledger_rewritten_by_a_stranger_is_found(conn: Connection, ledger: Led
 
 
 def test_a_ledger_rewritten_with_the_real_key_is_found_by_a_receipt(
-    conn: Connection, ledger: Ledger
+    house: House, conn: Connection, ledger: Ledger
 ) -> None:
     """Whoever holds an older checkpoint finds out, even about the house itself."""
     checkpoints = [entry.checkpoint for entry in entries(conn)]
-    rewrite(conn, ledger, lambda document: document["facts"].update(person="somebody-else"))
+    private = ledger_key(house.vault, conn)
+    stolen = Ledger(ledger.origin, public_text(private), vouched_by(ledger.origin, private))
+    rewrite(conn, stolen, lambda document: document["facts"].update(person="somebody-else"))
     assert verify(conn, ledger.verifier) == [], "nothing inside tells"
     for note in checkpoints[3:]:
         [problem] = verify(conn, ledger.verifier, checkpoints=[note])
@@ -313,6 +315,69 @@ def test_a_head_that_fits_nothing_is_refused(conn: Connection, ledger: Ledger) -
         ledger.append(conn, "upload", {}, actor=None, now=NOW)
 
 
+def test_an_entry_is_no_longer_than_a_bundle_takes(conn: Connection, ledger: Ledger) -> None:
+    """C2SP tlog-tiles: the length of an entry has two bytes."""
+    with pytest.raises(LedgerError, match=f"{LONGEST_LEAF} bytes at most"):
+        ledger.append(conn, "upload", {"long": ["x" * 200] * 400}, actor=None, now=NOW)
+    assert verify(conn, ledger.verifier) == []
+
+
+# Never a checkpoint that doesn't extend the last
+
+
+def _forgets(conn: Connection, to: int = 9) -> None:
+    """What an older database put back in the place of this one looks like."""
+    conn.execute(delete(tables.ledger_entry).where(COLUMN.position >= to))
+    frontier = Frontier()
+    for stored in stored_entries(conn):
+        frontier.push(leaf_hash(stored.leaf))
+    conn.execute(update(tables.ledger_head).values(size=to, frontier=frontier.to_bytes()))
+
+
+def _edits_one(conn: Connection) -> None:
+    """An edit that is carried through to the head."""
+    edit(conn, 3, leaf=canonical({**leaf_at(conn, 3), "actor": "another"}))
+    frontier = Frontier()
+    for stored in stored_entries(conn):
+        frontier.push(leaf_hash(stored.leaf))
+    conn.execute(update(tables.ledger_head).values(frontier=frontier.to_bytes()))
+
+
+@pytest.mark.parametrize("harm", [_forgets, _edits_one])
+def test_what_does_not_extend_the_last_is_not_signed(
+    house: House, harm: Callable[[Connection], None]
+) -> None:
+    """Behind a running process's back the ledger is shortened, or edited and made to fit."""
+
+    def append() -> None:
+        with house.engine.begin() as conn:
+            pen = house.vault.ledger(conn)
+            pen.append(conn, "upload", {}, actor=None, now=NOW)
+            pen.append(conn, "upload", {}, actor=None, now=NOW)
+
+    for _ in range(5):
+        append()
+    with house.engine.begin() as conn:
+        before = head_size(conn)
+        harm(conn)
+    with pytest.raises(LedgerError, match="not the one that stood there before"):
+        append()
+    with house.engine.begin() as conn:
+        assert head_size(conn) in (before, 9)
+
+
+def test_what_was_taken_back_may_come_another_way(house: House) -> None:
+    """A transaction that failed leaves nothing behind that stands in the way of the next."""
+    for told in ("first", "second", "third"):
+        with house.engine.connect() as conn:
+            house.vault.ledger(conn).append(conn, "upload", {"x": told}, actor=None, now=NOW)
+            conn.rollback()
+        with house.engine.begin() as conn:
+            house.vault.ledger(conn).append(conn, "upload", {"y": told}, actor=None, now=NOW)
+    with house.engine.begin() as conn:
+        assert verify(conn, house.vault.ledger(conn).verifier) == []
+
+
 def test_no_entry_no_change(house: House) -> None:
     """The entry stands in the transaction of what it tells of: both or neither."""
     with house.engine.begin() as conn:
@@ -341,8 +406,7 @@ def test_proofs_about_the_ledger(conn: Connection, ledger: Ledger) -> None:
     """An auditor with one receipt and the latest checkpoint needs nothing else of us."""
     told = list(entries(conn))
     early, late = (read_checkpoint(told[n].checkpoint, [ledger.verifier]) for n in (4, -1))
-    hashes = leaf_hashes(conn)
-    steps = consistency_proof(hashes, early.size)
+    steps = consistency_proof(Tree(conn, late.size).root, early.size, late.size)
     verify_consistency(early.size, late.size, steps, early.root, late.root)
-    proof = inclusion_proof(leaf_hashes(conn, early.size), 2)
+    proof = inclusion_proof(Tree(conn, early.size).root, 2, early.size)
     verify_inclusion(leaf_hash(told[2].leaf), 2, early.size, proof, early.root)

@@ -10,6 +10,7 @@ from keyvault.merkle import (
     consistency_proof,
     inclusion_proof,
     leaf_hash,
+    over,
     tree_root,
     verify_consistency,
     verify_inclusion,
@@ -25,11 +26,11 @@ HASHES = st.lists(st.binary(max_size=3).map(leaf_hash), min_size=1, max_size=40)
 def test_proofs_hold_for_every_tree(hashes: list[bytes], data: st.DataObject) -> None:
     root, size = tree_root(hashes), len(hashes)
     index = data.draw(st.integers(0, size - 1))
-    proof = inclusion_proof(hashes, index)
+    proof = inclusion_proof(over(hashes), index, size)
     verify_inclusion(hashes[index], index, size, proof, root)
     verify_subtree_inclusion(hashes[index], index, 0, size, proof, root)
     old = data.draw(st.integers(1, size))
-    steps = consistency_proof(hashes, old)
+    steps = consistency_proof(over(hashes), old, size)
     verify_consistency(old, size, steps, tree_root(hashes[:old]), root)
     for broken in ([*proof, root], proof[:-1] if proof else [root]):
         with pytest.raises(LedgerError):
@@ -53,10 +54,10 @@ def test_proofs_of_what_is_not_there() -> None:
     hashes = [leaf_hash(b"a"), leaf_hash(b"b")]
     for index in (-1, 2):
         with pytest.raises(LedgerError, match="no entry"):
-            inclusion_proof(hashes, index)
+            inclusion_proof(over(hashes), index, 2)
     for size in (0, 3):
         with pytest.raises(LedgerError, match="one entry or more"):
-            consistency_proof(hashes, size)
+            consistency_proof(over(hashes), size, 2)
 
 
 def test_subtree_proofs_of_nonsense() -> None:

@@ -59,6 +59,7 @@ keys.list             yes   -    -    -    -    -    yes  *
 keys.rotate           yes   -    -    -    -    -    -    *
 ledger.read           yes   -    yes  yes  -    -    yes  *
 ledger.checkpoint     yes   yes  yes  yes  yes  yes  yes  *
+ledger.who            yes   -    yes  yes  -    org  yes  *
 """
 CELLS: dict[str, dict[str, str]] = {}
 """action → role → cell"""

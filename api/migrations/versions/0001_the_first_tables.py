@@ -341,6 +341,14 @@ def upgrade() -> None:
         comment="One row: how many entries there are, and the roots of their complete subtrees.",
     )
     op.create_table(
+        "ledger_tile",
+        sa.Column("level", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("hashes", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("level", "number"),
+        comment="The ledger's complete tiles (C2SP tlog-tiles), so that a proof reads few of them.",
+    )
+    op.create_table(
         "vault_enrolment",
         sa.Column("person", sa.String(length=64), nullable=False),
         sa.Column("at", sa.String(length=40), nullable=False),
@@ -423,6 +431,7 @@ def downgrade() -> None:
     op.drop_table("vault_key")
     op.drop_table("vault_founders")
     op.drop_table("vault_enrolment")
+    op.drop_table("ledger_tile")
     op.drop_table("ledger_head")
     op.drop_table("ledger_entry")
     op.drop_table("admission")
