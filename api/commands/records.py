@@ -199,7 +199,7 @@ def ledger_who(
     asked = {"dataset": dataset} | ({"variable": variable} if variable else {})
     with connected() as client:
         rows = client.get(f"/ledger/who?{urlencode(asked)}")
-    columns = ["position", "at", "actor", "kind", "variables", "permit", "project"]
+    columns = ["at", "actor", "kind", "variables", "permit"]
     the_screen().table(rows, columns)
 
 
@@ -210,7 +210,7 @@ def ledger_what(
     """What a person touched: datasets, variables, and everything else they did."""
     with connected() as client:
         rows = client.get(f"/ledger/what?{urlencode({'person': person})}")
-    columns = ["position", "at", "kind", "dataset", "variables", "permit", "about"]
+    columns = ["at", "kind", "dataset", "variables", "permit"]
     the_screen().table(rows, columns)
 
 
