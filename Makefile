@@ -4,7 +4,7 @@ PERSONS ?= 60000
 SEED ?= 2026
 ENV := .venv/.installed
 
-.PHONY: demo test lint bench bench-linkage bench-scanner bench-path crash lost-workers mutation lock clean
+.PHONY: demo test lint bench bench-linkage bench-disclosure bench-scanner bench-path crash lost-workers mutation lock clean
 
 $(ENV): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -32,6 +32,9 @@ bench-linkage: $(ENV)  ## this engine beside Splink; ARGS="--only 1m-narrow" for
 
 bench-scanner: $(ENV)  ## identifiers planted in columns: how many are missed, how many alarms are false
 	.venv/bin/python -m tests.bench.scanner
+
+bench-disclosure: $(ENV)  ## measures of disclosure and what mends a file, beside their peers; ARGS="--only k"
+	.venv/bin/python -m tests.bench.disclosure $(ARGS)
 
 crash: $(ENV)  ## processes killed 200 times at any moment, and at every crash point
 	tests/outside.sh

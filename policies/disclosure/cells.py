@@ -9,24 +9,36 @@ The kernel packs each row's values into one integer and sorts: at a million rows
 few hundredths of a second.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from policies import PolicyError
+from policies.disclosure.encoding import (
+    ROOM,
+    DisclosureError,
+    Integers,
+    Keys,
+    coded,
+    dense,
+    packed,
+    side_by_side,
+    starts,
+)
 
-Integers = np.ndarray[Any, np.dtype[np.int64]]
-
-_ROOM = 2**62
-"""Packed values stay below this, so that nothing overflows a signed 64-bit integer."""
-
-
-class DisclosureError(PolicyError):
-    """A table can't be tested: a column is absent, or lengths differ."""
+__all__ = [
+    "Cell",
+    "Cells",
+    "DisclosureError",
+    "Integers",
+    "cells",
+    "count_units",
+    "encode",
+    "encode_units",
+    "pack",
+]
 
 
 @dataclass(frozen=True)
@@ -86,18 +98,22 @@ def cells(keys: pa.Table, units: pa.Array) -> Cells:
     rows = len(units)
     if not keys.num_columns or keys.num_rows != rows:
         raise DisclosureError("give at least one key, and one unit for each row of the keys")
-    if pc.any(pc.is_null(units)).as_py():
+    if units.null_count:
         raise DisclosureError("a row without a unit can't be tested; give each row its unit")
-    coded = [encode(keys.column(name)) for name in keys.column_names]
-    group, number = pack([codes for codes, _ in coded], [len(names) for _, names in coded], rows)
-    unit, distinct = encode_units(units)
+    if not rows:
+        return Cells(keys, np.empty(0, np.int64), np.empty(0, np.int64), 0)
+    work: list[Callable[[], Any]] = [
+        lambda: dense(*Keys.of(keys, absent=()).packed),
+        lambda: coded(units, absent=()).used(),
+    ]
+    (group, number), unit = side_by_side(work, worth=rows)
     first = np.empty(number, np.int64)
     first[group[::-1]] = np.arange(rows - 1, -1, -1)
     return Cells(
         keys=keys.take(pa.array(first)),
-        counts=count_units(group, number, unit, distinct),
+        counts=count_units(group, number, unit.codes, unit.size),
         of_row=group,
-        units=distinct,
+        units=unit.size,
     )
 
 
@@ -124,42 +140,18 @@ def pack(columns: Sequence[Integers], sizes: Sequence[int], rows: int) -> tuple[
     `columns[i]` holds codes below `sizes[i]`. Groups are numbered in the order of the codes, the
     first column leading, so that equal input gives equal numbers.
     """
-    packed, room = np.zeros(rows, np.int64), 1
-    for codes, size in zip(columns, sizes, strict=True):
-        if room * max(size, 1) >= _ROOM:
-            packed, room = _dense(packed, room)
-        packed, room = packed * max(size, 1) + codes, room * max(size, 1)
-    return _dense(packed, room)
+    if not columns:
+        return np.zeros(rows, np.int64), min(rows, 1)
+    return dense(*packed(columns, sizes))
 
 
-def _dense(packed: Integers, room: int) -> tuple[Integers, int]:
-    """Renumber values below `room` as 0 … n − 1, in order."""
-    if not len(packed):
-        return packed, 0
-    if room <= 8 * len(packed) + 1024:
-        present = np.zeros(room, bool)
-        present[packed] = True
-        number = np.cumsum(present)
-        return number[packed] - 1, int(number[-1])
-    bits = len(packed).bit_length()
-    if room.bit_length() + bits < 63:
-        order = np.sort((packed << bits) | np.arange(len(packed)))
-        row, value = order & ((1 << bits) - 1), order >> bits
-    else:
-        row = np.argsort(packed, kind="stable")
-        value = packed[row]
-    rank = np.cumsum(np.concatenate(([False], value[1:] != value[:-1])))
-    dense = np.empty(len(packed), np.int64)
-    dense[row] = rank
-    return dense, int(rank[-1]) + 1
-
-
-def count_units(group: Integers, groups: int, unit: Integers, units: int) -> Integers:
-    """Distinct units in each group."""
+def count_units(group: Integers, groups: int, unit: Any, units: int) -> Integers:
+    """Distinct units in each group, for the group and the unit of each row."""
     if units == len(unit):
         return np.bincount(group, minlength=groups)
-    if groups * max(units, 1) >= _ROOM:
+    if groups * max(units, 1) >= ROOM:
         raise DisclosureError("the table is too large to test in one piece")
-    pairs = np.sort(group * units + unit)
-    new = np.concatenate((np.ones(min(len(pairs), 1), bool), pairs[1:] != pairs[:-1]))
-    return np.bincount(pairs[new] // units, minlength=groups)
+    pairs = group * units
+    pairs += unit
+    pairs.sort()
+    return np.bincount(pairs[starts(pairs)] // max(units, 1), minlength=groups)
