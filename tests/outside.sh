@@ -6,6 +6,7 @@ wanted=()
 for program in age curl jq strace; do
     command -v "$program" >/dev/null 2>&1 || wanted+=("$program")
 done
+command -v softhsm2-util >/dev/null 2>&1 || wanted+=(softhsm2)
 command -v java >/dev/null 2>&1 || [ -n "${JAVA_HOME:-}" ] || wanted+=(openjdk-17-jre-headless)
 if [ ${#wanted[@]} -eq 0 ]; then
     :

@@ -13,11 +13,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, Engine, create_engine, event
 
 from keyvault import tables
-from keyvault.custody import FileCustody
+from keyvault.custody import KINDS, FileCustody
 from keyvault.safe import Safe
 from keyvault.signing import public_text, sign, utc_text
 from keyvault.vault import Vault
 from policies.permits import sha256
+from tests.keyvault.custodies import Kept, token
 
 NOW = datetime(2025, 3, 3, 12, 0, tzinfo=UTC)
 
@@ -59,6 +60,22 @@ class Someone:
 def someone(person: str, *roles: str) -> Someone:
     """A new person with new keys."""
     return Someone(person, roles, Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate())
+
+
+@pytest.fixture(scope="session")
+def token_library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """SoftHSM2's library, with a token of this test run's own."""
+    with token(tmp_path_factory.mktemp("token")) as library:
+        yield library
+
+
+@pytest.fixture(params=KINDS)
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kept]:
+    """Each custody in turn, not yet made."""
+    library = request.getfixturevalue("token_library") if request.param == "hsm" else ""
+    kept = Kept(request.param, tmp_path / "custody.json", library)
+    yield kept
+    kept.close()
 
 
 @dataclass
