@@ -14,6 +14,7 @@ from api.commands import (
     BadInput,
     Chosen,
     app,
+    custody,
     holders,
     judges,
     linking,
@@ -27,7 +28,18 @@ from api.commands import (
 )
 from api.show import BAD_INPUT, DONE, REFUSED, Screen
 
-COMMANDS = (service, people, holders, researchers, judges, reviewers, releases, records, linking)
+COMMANDS = (
+    service,
+    custody,
+    people,
+    holders,
+    researchers,
+    judges,
+    reviewers,
+    releases,
+    records,
+    linking,
+)
 """Imported for what they add to `app`."""
 
 

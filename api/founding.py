@@ -1,5 +1,6 @@
 """How a service begins, and what can be read of it without asking it."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +14,8 @@ from api.service import NotFounded
 from api.settings import Settings
 from api.store import Organisation
 from keyvault import ledger as ledgers
-from keyvault.custody import FileCustody
+from keyvault.custody import Custody, FileCustody, Lock, custody_at
+from keyvault.errors import CustodyError
 from keyvault.vault import Vault
 
 OFFICE = "office"
@@ -32,8 +34,15 @@ def migrate(settings: Settings) -> None:
     command.upgrade(config, "head")
 
 
-def found(settings: Settings, requests: list[dict[str, Any]], now: datetime) -> dict[str, Any]:
+def found(
+    settings: Settings,
+    requests: list[dict[str, Any]],
+    now: datetime,
+    make: Callable[[Path, int], Custody] | None = None,
+) -> dict[str, Any]:
     """Make folder, root key, database and vault; the founders' keys are sealed with the root.
+
+    `make` is the ceremony that makes another custody than a file at a path.
 
     `requests` are enrolment requests (public keys only), of two people or more. A first start that
     was cut off can be started again; one that was finished can't.
@@ -49,11 +58,7 @@ def found(settings: Settings, requests: list[dict[str, Any]], now: datetime) -> 
             raise Founded(
                 f"There is a service in {settings.data} already; `schakel serve` starts it."
             )
-        custody = (
-            FileCustody.open(settings.root_key)
-            if settings.root_key.exists()
-            else FileCustody.create(settings.root_key)
-        )
+        custody = _custody(settings.root_key, make)
         session.add(Organisation(id=OFFICE, name="The office", added_at=now))
         session.flush()
         founders = [
@@ -76,6 +81,19 @@ def found(settings: Settings, requests: list[dict[str, Any]], now: datetime) -> 
     }
 
 
+def _custody(path: Path, make: Callable[[Path, int], Custody] | None) -> Custody:
+    """A new custody; a file's that a first start left before it was cut off is taken up again."""
+    if not path.exists():
+        return make(path, 1) if make else FileCustody.create(path)
+    custody = custody_at(path)
+    if isinstance(custody, Lock):
+        raise CustodyError(
+            f"A first start that was cut off left {path}. Nothing depends on it: remove it, tell "
+            "its custodians to destroy what they hold, and found the service again."
+        )
+    return custody
+
+
 def ledger_of(settings: Settings) -> dict[str, Any]:
     """The ledger of the service in a folder, read straight from its database."""
     if not settings.root_key.is_file():
@@ -84,7 +102,12 @@ def ledger_of(settings: Settings) -> dict[str, Any]:
     try:
         with store.reading(engine) as session:
             connection = session.connection()
-            vault = Vault.open(connection, FileCustody.open(settings.root_key))
+            custody = custody_at(settings.root_key)
+            vault = (
+                Vault.at(settings.socket)
+                if isinstance(custody, Lock)
+                else Vault.open(connection, custody)
+            )
             return {
                 "entries": [
                     {"leaf": entry.leaf.decode(), "checkpoint": entry.checkpoint}

@@ -78,6 +78,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "fault": (500, "Something went wrong here"),
     "ledger-unwritable": (503, "The ledger can't be written, so nothing was done"),
     "vault-away": (503, "The vault isn't there, so nothing was done"),
+    "vault-sealed": (503, "The vault is sealed, so nothing was done"),
 }
 
 

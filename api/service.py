@@ -17,8 +17,9 @@ from api.operations import Work
 from api.problems import Problem, problem_of
 from api.settings import Clock, Settings
 from api.store import Application, Dataset, Delivery, Job, Release
-from keyvault.custody import FileCustody
+from keyvault.custody import Custody, Lock, custody_at
 from keyvault.errors import (
+    CustodyError,
     EnrolmentError,
     LedgerError,
     PermitAbsentError,
@@ -26,6 +27,7 @@ from keyvault.errors import (
     PermitError,
     SignatureError,
     VaultAwayError,
+    VaultSealedError,
 )
 from keyvault.safe import Safe
 from keyvault.vault import Vault
@@ -56,7 +58,14 @@ class Service:
                 f"There is no service in {settings.data} yet. Run `schakel init` first."
             )
         engine = store.connect(settings.database)
-        vault = Vault(open_safe(settings, engine, clock))
+        custody = custody_at(settings.root_key)
+        if isinstance(custody, Lock):
+            raise CustodyError(
+                f"The root key's custody is {custody.kind}: one process of its own holds it, and "
+                "people open it there. Run `schakel serve --roles "
+                "vault,api,intake,linkage,release`, then `schakel custody open`."
+            )
+        vault = Vault(open_safe(custody, engine, clock))
         return cls(settings, engine, vault, Objects(settings.objects), clock)
 
     @classmethod
@@ -110,9 +119,9 @@ class Service:
             work.note("request.refused", **facts)
 
 
-def open_safe(settings: Settings, engine: Engine, clock: Clock) -> Safe:
+def open_safe(custody: Custody, engine: Engine, clock: Clock) -> Safe:
     """The safe with the root in it, and an end made to a rotation that a crash cut off."""
-    safe = Safe(FileCustody.open(settings.root_key))
+    safe = Safe(custody)
     with engine.begin() as connection:
         safe.publics(connection)
         safe.finish(connection, now=clock.now(), actor=None)
@@ -183,6 +192,8 @@ def as_problem(error: Exception) -> Problem | None:
             return Problem("bad-signature", str(error), "Sign the document as it stands now.")
         case LedgerError():
             return Problem("ledger-unwritable", str(error), "Ask the office to look at its store.")
+        case VaultSealedError():
+            return Problem("vault-sealed", str(error), "Ask the office; nothing was lost.")
         case VaultAwayError():
             return Problem("vault-away", str(error), "Try again in a moment.")
         case ObjectFault():

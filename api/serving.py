@@ -5,7 +5,7 @@ hands and both ending together. With `--roles` each role is a process that holds
 half at most, and the root is the vault's alone:
 
     vault                     holds custody and keys, brings the database up to date, answers the
-                              others on a Unix socket
+                              others on a Unix socket; sealed until its custodians have opened it
     api                       speaks HTTP; no key at all
     intake linkage release    a worker each, with its own queue, private half and objects
     identified                the same; nothing is enqueued for it yet, its operations aren't built
@@ -19,6 +19,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing import resource_tracker
@@ -34,7 +35,10 @@ from api.founding import migrate
 from api.service import NotFounded, Service, open_safe, whereabouts
 from api.settings import Clock, Settings
 from keyvault import server
+from keyvault.custody import Custody, custody_at
+from keyvault.errors import VaultAwayError
 from keyvault.memory import close_memory
+from keyvault.safe import Safe
 
 log = logging.getLogger("schakel")
 
@@ -115,7 +119,7 @@ def run_role(role: str, settings: Settings, clock: Clock, parent: int | None = N
         service = Service.behind_vault(settings, clock, PATIENCE)
         if role == "api":
             _api(service, wanted)
-        else:
+        elif _opened(service, wanted):
             print(f"Schakel's {role} works", flush=True)  # noqa: T201 - whoever starts it waits
             worker.Worker(service, (role,)).run(wanted)
 
@@ -125,6 +129,16 @@ def run_worker(settings: Settings, clock: Clock, parent: int) -> None:
     _begin_process(parent)
     with contextlib.suppress(KeyboardInterrupt):
         worker.Worker(Service.open(settings, clock)).run(lambda: os.getppid() == parent)
+
+
+def _opened(service: Service, wanted: Callable[[], bool]) -> bool:
+    """Wait for the vault's custodians; whether they came while this process is wanted."""
+    while wanted():
+        with contextlib.suppress(VaultAwayError):  # it may be started anew meanwhile
+            if not service.vault.sealed:
+                return True
+        time.sleep(1.0)
+    return False
 
 
 # -- everything ------------------------------------------------------------------------------------
@@ -204,12 +218,18 @@ def _vault(settings: Settings, clock: Clock, wanted: Callable[[], bool]) -> None
         )
     migrate(settings)
     engine = store.connect(settings.database)
-    safe = open_safe(settings, engine, clock)
+
+    def opened(custody: Custody) -> Safe:
+        return open_safe(custody, engine, clock)
+
+    gate = server.Gate(custody_at(settings.root_key), opened)
     reading = engine.execution_options(read_only=True).connect
     settings.socket.parent.mkdir(mode=0o700, exist_ok=True)
     with server.listen(settings.socket) as listening:
         print(f"Schakel's vault listens at {settings.socket}", flush=True)  # noqa: T201 - whoever starts it waits
-        server.Server(safe, reading, engine.begin, roles_of, clock.now).run(listening, wanted)
+        if gate.state()["sealed"]:
+            log.warning("the vault is sealed: `schakel custody open`")
+        server.Server(gate, reading, engine.begin, roles_of, clock.now).run(listening, wanted)
 
 
 def _api(service: Service, wanted: Callable[[], bool]) -> None:

@@ -14,6 +14,7 @@
     ├── LedgerError       an entry can't be written, or a proof doesn't hold
     ├── NotForYouError    the vault doesn't do this for the process that asks
     └── VaultAwayError    the vault's process isn't there, or can't go on
+        └── VaultSealedError     its custodians haven't opened it yet
 
 Messages say what happened and what to do next. They never hold key bytes or a value from data.
 """
@@ -73,3 +74,7 @@ class NotForYouError(KeyvaultError):
 
 class VaultAwayError(KeyvaultError):
     """The vault's process isn't there, or can't go on."""
+
+
+class VaultSealedError(VaultAwayError):
+    """The vault is sealed: its custodians open it (`schakel custody open`)."""

@@ -48,6 +48,16 @@ class Proxy:
     def __repr__(self) -> str:
         return f"<Proxy to {self._path}>"
 
+    # What its custodians do
+
+    def state(self) -> dict[str, Any]:
+        """{sealed, custody, held, needed}: whether it is sealed, and how many have to open it."""
+        return self._call("state")[0]
+
+    def offer(self, words: str) -> dict[str, Any]:
+        """Say what one custodian holds; the state afterwards. CustodyError when it won't do."""
+        return self._call("open", words=words)[0]
+
     # What a safe does
 
     def publics(self, _conn: Connection) -> Publics:
@@ -195,8 +205,8 @@ class Proxy:
     # Asking
 
     def wait(self, seconds: float) -> None:
-        """Come back when the vault answers; VaultAwayError when it doesn't in that time."""
-        self._call("publics", patience=seconds)
+        """Come back when the vault answers, sealed or not; VaultAwayError when it doesn't."""
+        self._call("state", patience=seconds)
 
     def close(self) -> None:
         """Let go of connections that nobody uses; the next call opens another."""

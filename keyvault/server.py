@@ -5,6 +5,7 @@ user may take certain process roles and no other. What a call is about (permits,
 the ledger) it reads itself, on a connection of its own that sees what is committed, by its own
 clock. What it gives to whom:
 
+    custodian   takes what its custodians say, as long as it is sealed; nothing else is done then
     everybody   public halves, founding enrolments, whether it made a key row, the checkpoint of the
                 committed ledger grown by the caller's leaves
     own role    its private half
@@ -29,13 +30,16 @@ from typing import Any
 import pyarrow as pa
 
 from keyvault.calls import Broken, begun, rest, send
+from keyvault.custody import Custody, Lock
 from keyvault.errors import (
+    CustodyError,
     KeyringError,
     KeyvaultError,
     NotForYouError,
     PermitError,
     SignatureError,
     VaultAwayError,
+    VaultSealedError,
 )
 from keyvault.keyring import next_version
 from keyvault.ledger import Watch, grow
@@ -48,6 +52,9 @@ log = logging.getLogger("schakel")
 
 CALLERS = ("api", "intake", "linkage", "release", "identified")
 """Process roles that ask the vault; what has no key pair of its own among them is the api."""
+
+CUSTODIAN = "custodian"
+"""What the vault's own user and root may do besides: open it."""
 
 QUEUES = {"api": frozenset({"intake", "linkage", "release"})}
 """Whose jobs a role may have signed. `identified` has a queue, and nothing is enqueued there yet:
@@ -66,6 +73,7 @@ MOST_CALLS = 4
 """Calls of one user that are read and answered at a time: no user has all of the memory, or of the
 time. More than one, since a rotation of the root waits for writers who may be asking meanwhile."""
 
+_WHILE_SEALED = ("state", "open")
 _CREDENTIALS = struct.Struct("3i")
 Answer = tuple[dict[str, Any], bytes]
 
@@ -96,24 +104,70 @@ def listen(path: Path) -> socket.socket:
     return listening
 
 
+class Gate:
+    """The safe, once its custodians have opened the custody; until then the vault is sealed.
+
+    `make` gets the opened custody and gives the safe.
+    """
+
+    def __init__(self, custody: Custody | Lock, make: Callable[[Custody], Safe]) -> None:
+        self._make, self._turn = make, threading.Lock()
+        self._lock = custody if isinstance(custody, Lock) else None
+        self._made = None if isinstance(custody, Lock) else make(custody)
+
+    @property
+    def safe(self) -> Safe:
+        """What is behind; VaultSealedError as long as it is sealed."""
+        if self._made is None:
+            raise VaultSealedError(
+                "The vault is sealed, so nothing was done: its custodians open it one after "
+                "another (`schakel custody open`)."
+            )
+        return self._made
+
+    def state(self) -> dict[str, Any]:
+        """Whether it is sealed, by what, and how many have said something and must."""
+        lock = self._lock
+        if lock is None:
+            return {"sealed": False, "custody": "file", "held": 0, "needed": 0}
+        sealed = self._made is None
+        held = lock.held if sealed else lock.needed
+        return {"sealed": sealed, "custody": lock.kind, "held": held, "needed": lock.needed}
+
+    def offer(self, words: str) -> None:
+        """Take what one custodian says; CustodyError when it won't do."""
+        with self._turn:
+            if self._lock is None or self._made is not None:
+                raise CustodyError("The vault is open; nothing more is needed.")
+            custody = self._lock.offer(words)
+            if custody is not None:
+                self._made = self._make(custody)
+                log.warning("the vault is open")
+
+
 class Server:
-    """Answers calls to a safe. `roles_of` says which process roles a user (uid) may take."""
+    """Answers calls to the safe behind a gate.
+
+    `roles_of` says which process roles a user (uid) may take.
+    """
 
     def __init__(
         self,
-        safe: Safe,
+        gate: Gate,
         reading: Begin,
         writing: Begin,
         roles_of: Callable[[int], frozenset[str]],
         now: Callable[[], datetime],
     ) -> None:
-        self._safe, self._reading, self._writing = safe, reading, writing
+        self._gate, self._reading, self._writing = gate, reading, writing
         self._roles_of, self._now = roles_of, now
         self._watch, self._ledger = Watch(), threading.Lock()
         self._open: dict[socket.socket, int] = {}
         self._turns: dict[int, threading.BoundedSemaphore] = {}
         self._counting = threading.Lock()
         self._calls: Mapping[str, tuple[frozenset[str], Callable[[Call], Answer]]] = {
+            "state": (frozenset({*CALLERS, CUSTODIAN}), self._state),
+            "open": (frozenset({CUSTODIAN}), self._open_gate),
             "publics": (frozenset(CALLERS), self._publics),
             "founders": (frozenset(CALLERS), self._founders),
             "prove": (frozenset(CALLERS), self._prove),
@@ -183,6 +237,8 @@ class Server:
             call = self._calls.get(str(held.get("call")))
             if call is None or not call[0] & roles:
                 raise NotForYouError("The vault doesn't do this for your process role.")
+            if held["call"] not in _WHILE_SEALED:
+                self._gate.safe  # noqa: B018 - says that it is sealed
             return call[1](Call(held, data, roles))
         except KeyvaultError as error:
             return {"error": type(error).__name__, "text": str(error)}, b""
@@ -190,6 +246,19 @@ class Server:
             log.warning("vault: %s in answering a call", type(error).__name__)
             text = "The vault couldn't do that; its log has the kind of fault. Try again."
             return {"error": VaultAwayError.__name__, "text": text}, b""
+
+    @property
+    def _safe(self) -> Safe:
+        return self._gate.safe
+
+    # For its custodians
+
+    def _state(self, _call: Call) -> Answer:
+        return self._gate.state(), b""
+
+    def _open_gate(self, call: Call) -> Answer:
+        self._gate.offer(str(call.held["words"]))
+        return self._gate.state(), b""
 
     # For everybody
 
@@ -330,4 +399,4 @@ def _row(made: Values) -> dict[str, Any]:
 
 def own_user_only(user: int) -> frozenset[str]:
     """The default: this process's own user takes any role, and nobody else is let in."""
-    return frozenset(CALLERS) if user == os.geteuid() else frozenset()
+    return frozenset({*CALLERS, CUSTODIAN}) if user == os.geteuid() else frozenset()

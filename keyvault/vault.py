@@ -98,13 +98,18 @@ class Vault:
 
     @classmethod
     def at(cls, socket: Path, *, patience: float = 0.0) -> "Vault":
-        """The vault whose process listens there, within `patience` seconds.
+        """The vault whose process listens there, within `patience` seconds; it may be sealed.
 
         VaultAwayError when it doesn't.
         """
         proxy = Proxy(socket)
         proxy.wait(patience)
         return cls(proxy)
+
+    @property
+    def sealed(self) -> bool:
+        """Whether its custodians have yet to open it; everything else is VaultSealedError then."""
+        return isinstance(self._safe, Proxy) and bool(self._safe.state()["sealed"])
 
     def close(self) -> None:
         """Let go of what connects this process to the vault's, if there is one."""

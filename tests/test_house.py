@@ -57,7 +57,12 @@ def test_each_dependency_says_what_it_is_there_for(project: dict[str, Any]) -> N
         for package in ("api", "keyvault", "linkage", "policies")
         for path in (ROOT / package).rglob("*.py")
     )
-    modules = {"argon2-cffi": "argon2", "pyyaml": "yaml", "pyjwt": "jwt", "pydantic-settings": "pydantic_settings"}
+    modules = {
+        "argon2-cffi": "argon2",
+        "pyyaml": "yaml",
+        "pyjwt": "jwt",
+        "pydantic-settings": "pydantic_settings",
+    }
     for item in project["project"]["dependencies"]:
         module = modules.get(_name(item), _name(item))
         assert re.search(rf"^\s*(import|from) {module}\b", sources, re.MULTILINE), item

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from api.commands import DEFAULT_SERVER, BadInput, app, document_in, roles_app, the_screen
+from api.commands.custody import KindOption, LibraryOption, SharesOption, TokenOption
 
 if TYPE_CHECKING:
     from api.settings import Settings
@@ -25,9 +26,13 @@ def init(
     server: Annotated[
         str, typer.Option(help="Address for the profiles.", envvar="SCHAKEL_SERVER")
     ] = DEFAULT_SERVER,
+    custody: KindOption = "file",
+    shares: SharesOption = "2 of 3",
+    token: TokenOption = "",
+    library: LibraryOption = "",
 ) -> None:
     """Found a service: database, root key, and its first administrators."""
-    from api import founding, profiles
+    from api import ceremonies, founding, profiles
     from api.profiles import Profile
     from api.settings import Settings
     from keyvault.memory import close_memory
@@ -43,19 +48,34 @@ def init(
         else:
             requests.append(document_in(Path(item)))
     with profiles.kept(made):  # before the founding, which without these keys is nobody's
-        told = founding.found(settings, requests, datetime.now(UTC))
+        make = ceremonies.maker(custody, shares, token, library)
+        told = founding.found(settings, requests, datetime.now(UTC), make)
     names = [profile.person for profile in made]
     the_screen().answer(
         {**told, "profiles": names},
         text=(
             f"A service was founded in {settings.data}.\n"
-            f"Its root key is in {settings.root_key}, readable by you alone: keep a copy of it "
-            "elsewhere, apart from copies of the data. Without it nothing can be opened.\n"
+            f"{_kept(custody, settings)}\n"
             f"Administrators: {', '.join(told['administrators'])}"
             + (f"; their keys are in the profiles {', '.join(names)}." if made else ".")
-            + "\nNext: `schakel serve`."
+            + f"\nNext: `{'schakel serve' if custody == 'file' else APART}`."
         ),
     )
+
+
+APART = "schakel serve --roles vault,api,intake,linkage,release` and `schakel custody open"
+
+
+def _kept(custody: str, settings: "Settings") -> str:
+    """Where the root key is, and what to do so that it isn't lost."""
+    file = (
+        f"in {settings.root_key}, readable by you alone: keep a copy of it elsewhere, apart from "
+        "copies of the data. Without it nothing can be opened."
+    )
+    return {
+        "file": f"Its root key is {file}",
+        "hsm": f"Its root key is on the token, and stays there. Which token stands {file}",
+    }.get(custody, f"Its root key, locked, is {file} Nor without what its custodians hold.")
 
 
 @app.command()

@@ -125,7 +125,7 @@ class HsmCustody:
         """Have the token make another key; the file gets its number before there is one."""
         with self._speaking(), files.locked(self._path):
             file = files.read(self._path)
-            version = max([file["last"], *self.versions()]) + 1
+            version = max(int(file["last"]), *self.versions(), 0) + 1
             files.replace(self._path, {**file, "last": version})
             flag = self._pkcs11.MechanismFlag
             self._session.generate_key(

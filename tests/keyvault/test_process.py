@@ -19,7 +19,10 @@ from sqlalchemy import Connection, delete, select, update
 
 from keyvault import calls, errors, proxy, server, signing, tables, tokens
 from keyvault.calls import Broken, receive, send
+from keyvault.custody import Custody, shares
+from keyvault.custody.shares import ShareLock
 from keyvault.errors import (
+    CustodyError,
     EnrolmentError,
     KeyringError,
     KeyvaultError,
@@ -30,12 +33,14 @@ from keyvault.errors import (
     SealError,
     SignatureError,
     VaultAwayError,
+    VaultSealedError,
 )
 from keyvault.ledger import Ledger, entries, verify
 from keyvault.merkle import Frontier
 from keyvault.proxy import Proxy
+from keyvault.safe import Safe
 from keyvault.secret import reveal
-from keyvault.server import CALLERS, Server, listen, own_user_only
+from keyvault.server import CALLERS, CUSTODIAN, Gate, Server, listen, own_user_only
 from keyvault.signing import to_base64url, utc_text, verify_receipt
 from keyvault.vault import Vault
 from tests.keyvault.conftest import NOW, House, Request, someone
@@ -53,13 +58,13 @@ class Remote:
     roles: frozenset[str] = frozenset(CALLERS)
     now: datetime = NOW
     over: threading.Event = field(default_factory=threading.Event)
+    gate: Gate | None = None
 
     def start(self) -> None:
         reading = self.house.engine.execution_options(read_only=True).connect
         begin = self.house.engine.begin
-        self.server = Server(
-            self.house.safe, reading, begin, lambda _: self.roles, lambda: self.now
-        )
+        gate = self.gate or Gate(self.house.custody, lambda _: self.house.safe)
+        self.server = Server(gate, reading, begin, lambda _: self.roles, lambda: self.now)
         self.over.clear()
         self.listening = listen(self.path)
         running = (self.listening, lambda: not self.over.is_set())
@@ -275,6 +280,8 @@ def test_a_key_rotated_between_two_pieces(
 # It gives nothing to others
 
 MAY: Mapping[str, set[str]] = {
+    "state": {*CALLERS, CUSTODIAN},
+    "open": {CUSTODIAN},
     "publics": set(CALLERS),
     "founders": set(CALLERS),
     "prove": set(CALLERS),
@@ -292,7 +299,7 @@ MAY: Mapping[str, set[str]] = {
 }
 
 
-@pytest.mark.parametrize("role", CALLERS)
+@pytest.mark.parametrize("role", [*CALLERS, CUSTODIAN])
 def test_who_may_ask_for_what(remote: Remote, role: str) -> None:
     """S16: the table, call by call; whatever else is wrong with the call comes after."""
     remote.roles = frozenset({role})
@@ -530,7 +537,7 @@ def test_one_user_does_not_take_all_connections(
 
 
 def test_without_a_mapping_only_ones_own_user_is_let_in() -> None:
-    assert own_user_only(os.geteuid()) == set(CALLERS)
+    assert own_user_only(os.geteuid()) == {*CALLERS, CUSTODIAN}
     assert own_user_only(os.geteuid() + 1) == set()
 
 
@@ -659,7 +666,9 @@ def test_a_user_who_keeps_its_turns_keeps_nobody_elses(
         assert vault.role("intake").role == "intake", "once the staller's time is over"
 
 
-@pytest.mark.parametrize("call", sorted(set(MAY) - {"reveal", "publics", "founders"}))
+@pytest.mark.parametrize(
+    "call", sorted(set(MAY) - {"reveal", "publics", "founders", "state", "open"})
+)
 def test_a_call_that_lacks_everything(
     remote: Remote, call: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -690,3 +699,70 @@ def test_two_doors_that_are_closed(remote: Remote, vault: Vault, house: House) -
 def test_nothing_prints(remote: Remote, vault: Vault, house: House) -> None:
     assert repr(vault) == f"<Vault on <Proxy to {remote.path}>>"
     assert "bytes hidden" in repr(house.vault)
+
+
+# It is sealed until its custodians have opened it
+
+
+@pytest.fixture
+def gated(remote: Remote, tmp_path: Path) -> tuple[Remote, list[str]]:
+    """The same process, begun with its root in shares; and the shares."""
+    path = tmp_path / "shares.json"
+    words = shares.create(path, 2, 3, first=2)
+    lock = ShareLock(path)
+    remote.stop()
+
+    def opened(_: Custody) -> Safe:
+        return remote.house.safe
+
+    remote.gate, remote.roles = Gate(lock, opened), own_user_only(os.geteuid())
+    remote.start()
+    return remote, words
+
+
+def test_a_sealed_vault_says_so_and_does_nothing(gated: tuple[Remote, list[str]]) -> None:
+    """S14: whatever is asked, the answer is that it is sealed."""
+    remote, _ = gated
+    vault = Vault.at(remote.path, patience=5.0)
+    assert vault.sealed
+    for call in set(MAY) - {"state", "open", "reveal"}:
+        assert remote.refused(call) == "VaultSealedError", call
+    with remote.work() as conn, pytest.raises(VaultSealedError, match="custody open"):
+        vault.refresh(conn)
+    vault.close()
+
+
+def test_custodians_open_it_one_after_another(
+    gated: tuple[Remote, list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two of three, in calls of their own; no share stands in a log, nor in an answer."""
+    remote, words = gated
+    caplog.set_level(logging.DEBUG)
+    asking = Proxy(remote.path)
+    assert asking.state() == {"sealed": True, "custody": "shares", "held": 0, "needed": 2}
+    with pytest.raises(CustodyError, match="no share"):
+        asking.offer("hello")
+    assert asking.offer(words[2])["held"] == 1
+    with pytest.raises(CustodyError, match="given already"):
+        asking.offer(words[2])
+    assert asking.offer(words[0]) == {
+        "sealed": False, "custody": "shares", "held": 2, "needed": 2,
+    }  # fmt: skip
+    with pytest.raises(CustodyError, match="is open"):
+        asking.offer(words[1])
+    asking.close()
+    vault = Vault.at(remote.path)
+    assert not vault.sealed
+    with remote.work() as conn:
+        vault.refresh(conn)
+    vault.close()
+    assert not any(word in caplog.text for share in words for word in share.split()[4:])
+
+
+def test_a_vault_that_opens_by_itself_needs_nobody(remote: Remote, asking: Proxy) -> None:
+    assert asking.state() == {"sealed": False, "custody": "file", "held": 0, "needed": 0}
+    assert not remote.house.vault.sealed
+    remote.roles = own_user_only(os.geteuid())
+    asking.close()
+    with pytest.raises(CustodyError, match="is open"):
+        asking.offer("anything")

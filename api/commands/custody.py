@@ -1,0 +1,67 @@
+"""The root key's custody: what its custodians do, at the machine of the vault."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from api.commands import custody_app, the_screen
+
+if TYPE_CHECKING:
+    from keyvault.proxy import Proxy
+
+KindOption = Annotated[
+    str,
+    typer.Option(
+        "--custody", help="Who holds the root key: a file, a passphrase, shares, or a token (hsm)."
+    ),
+]
+SharesOption = Annotated[
+    str, typer.Option(help="How many custodians are enough, of how many: `2 of 3`.")
+]
+TokenOption = Annotated[str, typer.Option(help="The token's label, for hsm.")]
+LibraryOption = Annotated[str, typer.Option(help="The token's PKCS#11 module, for hsm.")]
+DataOption = Annotated[Path | None, typer.Option(help="Where the service keeps everything.")]
+
+
+@custody_app.command("show")
+def show(data: DataOption = None) -> None:
+    """Whether the vault is sealed, and how many custodians are awaited."""
+    proxy = _vault(data)
+    state = proxy.state()
+    proxy.close()
+    the_screen().answer(state, text=_told(state))
+
+
+@custody_app.command("open")
+def open_vault(data: DataOption = None) -> None:
+    """Say what one custodian holds to a sealed vault: passphrase, share or PIN."""
+    from api import ceremonies
+
+    proxy = _vault(data)
+    state = proxy.state()
+    if state["sealed"]:
+        what = {"passphrase": "Passphrase", "shares": "Your share", "hsm": "PIN"}
+        state = proxy.offer(ceremonies.ask(what[state["custody"]]))
+    proxy.close()
+    the_screen().answer(state, text=_told(state))
+
+
+def _vault(data: Path | None) -> "Proxy":
+    from api.settings import Settings
+    from keyvault.memory import close_memory
+    from keyvault.proxy import Proxy
+
+    close_memory()
+    settings = Settings(data=data) if data else Settings()
+    return Proxy(settings.socket)
+
+
+def _told(state: dict[str, Any]) -> str:
+    if not state["sealed"]:
+        return f"The vault is open. Its root key's custody: {state['custody']}."
+    missing = state["needed"] - state["held"]
+    return (
+        f"The vault is sealed ({state['custody']}): {state['held']} of {state['needed']} custodians"
+        f" came, {missing} more: `schakel custody open`."
+    )
