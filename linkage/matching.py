@@ -6,6 +6,7 @@ seed give the same links, with any number of workers.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -100,11 +101,11 @@ def match(
         proof = _proof(encoded, fields, once)
     if all(one.name in NUMBERS for one in fields):
         return _numbers_alone(encoded, proof, clock.seconds)
-    with clock.stage("block"):
+    with clock.stage("block"), ThreadPoolExecutor(workers) as pool:
         rules = _rules(encoded, plan)
-        blocked = [block(encoded, rule) for rule in rules]
+        blocked = list(pool.map(lambda rule: block(encoded, rule), rules))
         cost = {named(rule): one.candidates for rule, one in zip(rules, blocked, strict=True)}
-    with clock.stage("estimate"):
+    with clock.stage("estimate"), ThreadPoolExecutor(workers) as pool:
         weights, tables = estimate(
             encoded,
             rules,
@@ -113,11 +114,13 @@ def match(
             seed,
             households=plan.unit == "person",
             room=Room.of(encoded, once.most(encoded), once=once.a and not encoded.one_file),
+            each=pool.map,
         )
     with clock.stage("score"):
         rest = _Rest.of(encoded, proof, once)
         if rest.smaller:
-            blocked = [block(rest.encoded, rule) for rule in rules]
+            with ThreadPoolExecutor(workers) as pool:
+                blocked = list(pool.map(lambda rule: block(rest.encoded, rule), rules))
         floor = float(np.log(min(FLOOR, plan.review / 5)))
         model = rest.prior(weights, len(proof.left))
         scorer = Scorer(rest.encoded, rules, model, rest.rarities(tables), floor)

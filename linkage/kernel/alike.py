@@ -20,6 +20,8 @@ SHORT = 4
 """Letters up to which one slip is looked for beside likeness."""
 
 _PREFIX = np.float32(0.1)
+_ROUNDED = np.float32(1e-6)
+"""What single precision may take off a bound: LAURA and LAURY are alike by 0.92 exactly."""
 
 
 def ceiling(words: Vocabulary, left: Codes, right: Codes) -> Likeness:
@@ -34,7 +36,7 @@ def ceiling(words: Vocabulary, left: Codes, right: Codes) -> Likeness:
     jaro = (common / one + common / other + np.float32(1)) / np.float32(3)
     np.minimum(jaro, np.float32(1), out=jaro)
     bound: Likeness = jaro + _prefix(words, left, right) * _PREFIX * (np.float32(1) - jaro)
-    return bound
+    return bound + _ROUNDED
 
 
 def _prefix(words: Vocabulary, left: Codes, right: Codes) -> Likeness:

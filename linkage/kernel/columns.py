@@ -409,20 +409,20 @@ def _unified(
         return None, sides
     if group[0] in ("birth_date", "birth_year"):
         return None, [[_days(column) for column in side] for side in sides]
-    dictionaries = [column.dictionary for side in sides for column in side]
-    vocabulary = pc.unique(pa.chunked_array(dictionaries, pa.string()))
-    if isinstance(vocabulary, pa.ChunkedArray):
-        vocabulary = vocabulary.combine_chunks()
-    return Vocabulary(vocabulary), [[_recoded(c, vocabulary) for c in side] for side in sides]
+    columns = [column for side in sides for column in side]
+    # one pass gives every distinct text its code, whichever column it stands in
+    chunks = [column.dictionary for column in columns]
+    together = pa.chunked_array(chunks, pa.string()).combine_chunks().dictionary_encode()
+    at = np.asarray(pc.fill_null(together.indices, MISSING)).astype(np.int32)
+    ends = np.cumsum([len(chunk) for chunk in chunks])
+    pieces = np.split(at, ends[:-1])
+    codes = iter([_recoded(c, piece) for c, piece in zip(columns, pieces, strict=True)])
+    return Vocabulary(together.dictionary), [[next(codes) for _ in side] for side in sides]
 
 
-def _recoded(column: Any, vocabulary: Any) -> Codes:
-    """The column's codes into a vocabulary; its null, wherever it stands, is MISSING."""
-    at = np.asarray(pc.index_in(column.dictionary, value_set=vocabulary)).astype(np.int32)
-    at = np.append(at, np.int32(MISSING))
-    nulls = np.append(np.asarray(pc.is_null(column.dictionary)), False)
-    at[nulls] = MISSING
-    recoded: Codes = at[np.asarray(pc.fill_null(column.indices, -1))]
+def _recoded(column: Any, at: Codes) -> Codes:
+    """The column's rows in the codes `at` that its distinct texts have."""
+    recoded: Codes = np.append(at, np.int32(MISSING))[np.asarray(pc.fill_null(column.indices, -1))]
     return recoded
 
 

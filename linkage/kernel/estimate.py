@@ -36,6 +36,8 @@ FEW: Final = 10_000.0
 TELLING: Final = 0.05
 """Pairs less likely to be of a class say nothing about it: there are so very many of them that, all
 together, they would drown those that are."""
+PIECE: Final = 1 << 16
+"""Pairs of a sample that are compared at a time."""
 ROUNDS: Final = 300
 SETTLED: Final = 1e-7
 SHORT: Final = 8
@@ -114,6 +116,7 @@ def sample(
     which: Sequence[Comparison],
     tables: Mapping[str, Singles],
     generator: np.random.Generator,
+    each: Any = map,
 ) -> Sample:
     """All candidates of randomly chosen rows of `a`, about SAMPLE of them."""
     total = sum(one.candidates for one in blocked)
@@ -134,9 +137,16 @@ def sample(
     rule = np.concatenate(rules_)
     first = np.flatnonzero((found & ((1 << rule) - 1)) == 0)
     pairs, found = pairs.some(first), found[first]
-    levels = compared(pairs, which)
+    levels = _compared(pairs, which, each)
     rarity = rarity_of(which, tables, levels, pairs)
     return Sample(levels, found, rarity, float(chosen.mean()) if len(chosen) else 1.0)
+
+
+def _compared(pairs: Pairs, which: Sequence[Comparison], each: Any) -> list[Levels]:
+    """The levels of every comparison, a piece of the pairs at a time."""
+    spans = [slice(start, start + PIECE) for start in range(0, max(len(pairs), 1), PIECE)]
+    found = list(each(lambda span: compared(pairs.some(span), which), spans))
+    return [np.concatenate([piece[n] for piece in found]) for n in range(len(which))]
 
 
 def strangers(
@@ -144,6 +154,7 @@ def strangers(
     which: Sequence[Comparison],
     generator: np.random.Generator,
     among: Ints | None = None,
+    each: Any = map,
 ) -> tuple[Floats, ...]:
     """How often each level occurs between random rows (one array per comparison).
 
@@ -161,7 +172,7 @@ def strangers(
     counting = min(1.0, rows / max(len(pairs), 1))
     return tuple(
         _shares(one, counting * np.bincount(levels, minlength=len(one.words)), 2)
-        for one, levels in zip(which, compared(pairs, which), strict=True)
+        for one, levels in zip(which, _compared(pairs, which, each), strict=True)
     )
 
 
@@ -192,25 +203,28 @@ def estimate(
     households: bool,
     room: Room,
     among: Ints | None = None,
+    each: Any = map,
 ) -> tuple[Weights, Mapping[str, Singles]]:
-    """The model of two files, and the rarity of their values; `among`: see `strangers`."""
+    """The model of two files, and the rarity of their values.
+
+    `among`: see `strangers`. `each` is a map; a pool's does independent work on all cores.
+    """
     generator = np.random.default_rng(seed)
-    tables = rarities(encoded, which, once=room.once)
-    some = sample(encoded, rules, blocked, which, tables, generator)
+    tables = rarities(encoded, which, once=room.once, each=each)
+    some = sample(encoded, rules, blocked, which, tables, generator, each)
     if among is not None:  # rows that aren't among them decide nothing about what is drawn
         generator = np.random.default_rng(seed)
-    u = strangers(encoded, which, generator, among)
+    u = strangers(encoded, which, generator, among, each)
     begun = usual(encoded, which, room, households=False, u=u)
-    climb = _Climb(which, some, [encoded.atoms(rule) for rule in rules], room)
+    climb = _Climb(which, some, [encoded.atoms(rule) for rule in rules], room, begun.u)
     members = room.members / MEMBERS
     classes = (members, 0.0) if households and _has_households(which) else (0.0,)
-    ends = [
-        climb.on(
-            replace(begun, matches=max(room.expected * start, 1.0), household=household), SHORT
-        )
+    starts = [
+        replace(begun, matches=max(room.expected * start, 1.0), household=household)
         for household in classes
         for start in STARTS
     ]
+    ends = list(each(lambda one: climb.on(one, SHORT), starts))
     # where households are known to be, the class goes only if it has become one of matches
     known = room.before[2] > 0
     for weights, _ in sorted(ends, key=lambda end: (known and not end[0].household, -end[1])):
@@ -328,20 +342,20 @@ class _Climb:
         some: Sample,
         rules: Sequence[frozenset[str]],
         room: Room,
+        counted: tuple[Floats, ...],
     ) -> None:
+        """`counted`: how often each level occurs between pairs that were taken for strangers."""
         first, self._inverse = _patterns(which, some)
         self._levels = [column[first] for column in some.levels]
         self._learned_from = [_without(one, rules, some.found[first]) for one in which]
         self._some, self._room = some, room
         self._coverage = Coverage(rules)
         self._patterns = len(first)
-        self._counted: tuple[Floats, ...] | None = None
+        self._counted = counted
 
     def on(self, weights: Weights, rounds: int) -> tuple[Weights, float]:
         """Some rounds more, or until nothing moves; the model and its logarithm of likelihood."""
         likelihood, before = -np.inf, -np.inf
-        if self._counted is None:
-            self._counted = weights.u
         for _ in range(rounds):
             posterior, likelihood = _posterior(weights, self._levels, self._inverse, self._some)
             if abs(likelihood - before) < SETTLED * abs(likelihood):
@@ -391,7 +405,7 @@ class _Climb:
         Where a unit has one row in a file there are none. Elsewhere, and most in small files, much
         of what agrees by chance on a rare value would be the matches themselves.
         """
-        if self._room.once or self._room.before[0] or self._counted is None:
+        if self._room.once or self._room.before[0]:
             return weights
         share = weights.matches / weights.space
         return replace(

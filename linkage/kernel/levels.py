@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linkage.kernel.alike import ceiling, contained, likeness, may_be_slip, slip
-from linkage.kernel.columns import Bools, Codes, Encoded, date_parts
+from linkage.kernel.columns import MISSING, Bools, Codes, Encoded, Vocabulary, date_parts
 
 Levels = npt.NDArray[np.int8]
 Rates = tuple[float, float, float]
@@ -131,6 +131,8 @@ class Comparison(ABC):
     """Parts whose equality tells which levels are possible."""
     rare: Mapping[str, tuple[str, float]] = {}
     """Levels that an error hardly makes: how often at most beside another level, for one unit."""
+    hints: Mapping[str, str] = {}
+    """Coarser codes made of atoms, whose equality says more about which levels are possible."""
     cost: int = 4
     """How dear a glance is beside others: the cheap come first."""
 
@@ -140,7 +142,11 @@ class Comparison(ABC):
 
     @abstractmethod
     def possible(self, equal: Mapping[str, bool], missing: Mapping[str, bool]) -> tuple[str, ...]:
-        """Levels that a pair can have whose atoms are so far known."""
+        """Levels that a pair can have whose atoms and hints are so far known."""
+
+    def hinted(self, codes: Codes, words: Vocabulary | None) -> Mapping[str, Codes]:  # noqa: ARG002
+        """The hints of rows whose atom has these codes; MISSING where it is."""
+        return {}
 
     @abstractmethod
     def glance(self, pairs: Pairs) -> tuple[Levels, Bools | None]:
@@ -444,6 +450,20 @@ class BirthDate(_One):
     }
     rarity: Mapping[str, str] = {"exact": "birth_date"}
     atoms = ("birth_date",)
+    hints: Mapping[str, str] = {"year": "birth_date", "day": "birth_date"}
+
+    def possible(self, equal: Mapping[str, bool], missing: Mapping[str, bool]) -> tuple[str, ...]:
+        if missing["birth_date"] or equal["birth_date"]:
+            return ("missing" if missing["birth_date"] else "exact",)
+        if equal["year"]:
+            return self.words[2:]
+        # two figures exchanged may belong to the year and to the month
+        return ("digit", "near", *self.words[-2:]) if equal["day"] else self.words[-2:]
+
+    def hinted(self, codes: Codes, words: Vocabulary | None) -> Mapping[str, Codes]:  # noqa: ARG002
+        year, _, day = date_parts(codes)
+        there = codes >= 0
+        return {"year": np.where(there, year, MISSING), "day": np.where(there, day, MISSING)}
 
     def glance(self, pairs: Pairs) -> tuple[Levels, Bools | None]:
         return self.between(*pairs.codes("birth_date")), None
@@ -521,7 +541,7 @@ class Sex(_One):
     def possible(self, equal: Mapping[str, bool], missing: Mapping[str, bool]) -> tuple[str, ...]:
         if missing["sex"]:
             return ("missing",)
-        return ("missing", "exact") if equal["sex"] else ("missing", "different")
+        return ("missing", "exact") if equal["sex"] else ("different",)
 
     def glance(self, pairs: Pairs) -> tuple[Levels, Bools | None]:
         left, right = pairs.codes("sex")
@@ -565,6 +585,7 @@ class Address(Comparison):
         self.atoms = tuple(part for part in self._parts if part != "box")
         area = "postcode" if "postcode" in parts else "municipality"
         self._area = area if area in parts else None
+        self.hints = {"region": "postcode"} if "postcode" in self.atoms else {}
         self.rarity = {"exact": "address"} | {
             part: part for part in ("street", "postcode", "municipality") if part in parts
         }
@@ -573,11 +594,12 @@ class Address(Comparison):
         def agrees(part: str) -> bool:
             return part in equal and equal[part]
 
-        if all(missing.values()):
+        if all(missing[part] for part in self.atoms):
             return ("missing",)
         found = ["missing"] if any(missing.values()) else []
         # streets that differ in one area may turn out to be one street misspelt
         street = agrees("street") or agrees("postcode") or agrees("municipality")
+        street |= all(missing[part] for part in ("postcode", "municipality") if part in self.atoms)
         if street and ("house_number" not in equal or equal["house_number"]):
             found += ["exact", "building", "elsewhere"]
         if street:
@@ -586,7 +608,16 @@ class Address(Comparison):
             found.append("postcode")
         if agrees("municipality"):
             found.append("municipality")
-        return (*found, "region", "different")
+        if agrees("region"):
+            found.append("region")
+        return (*found, "different")
+
+    def hinted(self, codes: Codes, words: Vocabulary | None) -> Mapping[str, Codes]:
+        if words is None:
+            return {}
+        regions = np.unique(_regions(words), return_inverse=True)[1]
+        of_rows: Codes = np.append(regions, MISSING).astype(np.int32)[np.maximum(codes, MISSING)]
+        return {"region": of_rows}
 
     def glance(self, pairs: Pairs) -> tuple[Levels, Bools | None]:
         states = self._states(pairs)
@@ -661,9 +692,14 @@ class Address(Comparison):
             return result
         rows = np.flatnonzero(which)
         left, right = pairs.some(rows).codes("postcode")
-        starts = pairs.encoded.vocabularies["postcode"].starts & np.uint32(0xFFFF)
+        starts = _regions(pairs.encoded.vocabularies["postcode"])
         result[rows] = (starts[left] == starts[right]) & (left >= 0) & (right >= 0)
         return result
+
+
+def _regions(words: Vocabulary) -> Any:
+    """What postcodes begin with: two figures."""
+    return words.starts & np.uint32(0xFFFF)
 
 
 ADDRESS_PARTS: Final = ("street", "house_number", "box", "postcode", "municipality")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import combinations
 from typing import Any, Final
 
 import numpy as np
@@ -74,7 +74,8 @@ class Scorer:
         floor: float,
     ) -> None:
         """`floor`: natural logarithm of the smallest odds worth keeping."""
-        self.encoded, self._rules, self.weights = encoded, rules, weights
+        self.encoded = _with_hints(encoded, weights.comparisons)
+        self._rules, self.weights = rules, weights
         self.tables, self._floor = tables, floor
         self._gains = [(table[0] - table[2]).astype(np.float32) for table in weights.tables]
         self._sieve = _Sieve(encoded, weights, self._gains, floor)
@@ -101,7 +102,7 @@ class Scorer:
     def of(self, encoded: Encoded, tables: Mapping[str, Singles]) -> "Scorer":
         """The same for other rows in the same codes."""
         other = copy(self)
-        other.encoded, other.tables = encoded, tables
+        other.encoded, other.tables = _with_hints(encoded, self.weights.comparisons), tables
         return other
 
     def weighed(self, rule: int, blocked: Blocked) -> Scored:
@@ -128,49 +129,95 @@ def weigh(
     )  # fmt: skip
 
 
+def _with_hints(encoded: Encoded, which: Sequence[Comparison]) -> Encoded:
+    """The files with the comparisons' hints as further codes."""
+    both = (encoded.a,) if encoded.one_file else (encoded.a, encoded.b)
+    sides: list[dict[str, Any]] = [dict(side.codes) for side in both]
+    for side in sides:
+        for one in which:
+            # a scorer that travels to other machines has no rows of its own
+            for part in set(one.hints.values()) & set(side):
+                side.update(one.hinted(side[part], encoded.vocabularies.get(part)))
+    a, b = Side(encoded.a.rows, sides[0]), Side(encoded.b.rows, sides[-1])
+    return replace(encoded, a=a, b=a if encoded.one_file else b)
+
+
 class _InOrder:
-    """A rule's work, on copies of both sides in the order of its key: reading is reading on."""
+    """A rule's work on its candidates.
+
+    On copies of both sides in the order of the rule's key, where reading is reading on; or, where
+    earlier rules have found nearly all of them, on the files as they are: the copies would be the
+    dearer part.
+    """
 
     def __init__(self, scorer: Scorer, rule: int, blocked: Blocked, each: Any = map) -> None:
         """`each`: what applies a function to many columns; a pool's does it on all cores."""
         self._scorer, self._blocked = scorer, blocked
-        self._earlier = scorer._rules[:rule]
         encoded = scorer.encoded
-        self._turn = _turns(scorer.weights.comparisons, encoded.atoms(scorer._rules[rule]))
-        tables = list(scorer.tables)
-        columns = [(encoded.a.codes[part], blocked.a) for part in encoded.a.codes]
-        columns += [(encoded.b.codes[part], blocked.b) for part in encoded.b.codes]
-        columns += [(scorer.tables[part], blocked.a) for part in tables]
+        parts = scorer._rules[rule]
+        self._earlier = [sorted(set(one) - set(parts)) for one in scorer._rules[:rule]]
+        self._turn = _turns(scorer.weights.comparisons, encoded.atoms(parts))
+        self._encoded, self._tables = encoded, scorer.tables
+        self._copied = False
+        self._copied = self._new() * blocked.candidates > FEW * (len(blocked.a) + len(blocked.b))
+        if self._copied:
+            self._copy(sorted(encoded.a.codes), list(scorer.tables), each)
+        self._sieve = scorer._sieve.ordered(
+            self._encoded, self._tables, parts, each, names=self._copied
+        )
+
+    def _copy(self, parts: Sequence[str], tables: Sequence[str], each: Any) -> None:
+        """Copy some columns of both sides into the order of the key."""
+        encoded, blocked = self._scorer.encoded, self._blocked
+        columns = [(encoded.a.codes[part], blocked.a) for part in parts]
+        columns += [(encoded.b.codes[part], blocked.b) for part in parts]
+        columns += [(self._scorer.tables[part], blocked.a) for part in tables]
         taken = iter(list(each(lambda one: one[0][one[1]], columns)))
         sides = [
-            Side(len(rows), {part: next(taken) for part in side.codes})
-            for side, rows in ((encoded.a, blocked.a), (encoded.b, blocked.b))
+            Side(len(rows), {part: next(taken) for part in parts})
+            for rows in (blocked.a, blocked.b)
         ]
         self._encoded = replace(encoded, a=sides[0], b=sides[1])
         self._tables = {part: next(taken) for part in tables}
-        self._sieve = scorer._sieve.ordered(self._encoded, self._tables, scorer._rules[rule], each)
+
+    def _new(self) -> float:
+        """The share of candidates that no earlier rule finds, judged by some of them."""
+        spans = list(self._blocked.chunks()) if self._earlier else []
+        some = spans[:: len(spans) // PROBED + 1]
+        found = [self._found_before(self._pairs(span)) for span in some]
+        return 1.0 - float(np.concatenate(found).mean()) if found else 1.0
+
+    def _pairs(self, span: tuple[int, int]) -> Pairs:
+        """The candidates of a range."""
+        left, right = pairs_of(self._blocked, *span)
+        if not self._copied:
+            left, right = self._blocked.a[left], self._blocked.b[right]
+        return Pairs(self._encoded, left, right)
 
     def chunk(self, span: tuple[int, int]) -> tuple[Scored, int]:
         """What is left of a range of candidates, and how many there were."""
-        left, right = pairs_of(self._blocked, *span)
-        scorer = self._scorer
-        pairs = Pairs(self._encoded, left, right)
-        pairs = pairs.some(np.flatnonzero(self._sieve.worth(pairs)))
+        every = self._pairs(span)
+        pairs = every.some(np.flatnonzero(self._sieve.worth(every)))
+        pairs = pairs.some(np.flatnonzero(~self._found_before(pairs)))
         bound, shares = self._sieve.bound(pairs)
-        rows = np.flatnonzero(bound >= scorer._floor)
-        rows = rows[~self._found_before(pairs.some(rows))]
+        rows = np.flatnonzero(bound >= self._scorer._floor)
         some = self._weighed(pairs.some(rows), bound[rows], [share[rows] for share in shares])
-        blocked = self._blocked
-        return replace(some, left=blocked.a[some.left], right=blocked.b[some.right]), len(left)
+        if self._copied:
+            blocked = self._blocked
+            some = replace(some, left=blocked.a[some.left], right=blocked.b[some.right])
+        return some, len(every)
 
     def _found_before(self, pairs: Pairs) -> Any:
         """Pairs that an earlier rule finds, and that are its."""
         found = np.zeros(len(pairs), np.bool_)
+        agree: dict[str, Any] = {}
         for parts in self._earlier:
             whole = np.ones(len(pairs), np.bool_)
             for part in parts:
-                left, right = pairs.straight(part)
-                whole &= (left == right) & (left >= 0)
+                if part not in agree:
+                    left, right = pairs.straight(part)
+                    agree[part] = (left == right) & (left >= 0)
+                whole &= agree[part]
             found |= whole
         return found
 
@@ -211,14 +258,17 @@ class _InOrder:
     def _most(self, n: int, levels: Levels, open_: Any, pairs: Pairs) -> Singles:
         """The most that a field can add now that its levels, some of them open, are known."""
         gain = self._scorer._gains[n]
+        one = self._scorer.weights.comparisons[n]
         most = gain[levels]
+        known = np.ones(len(levels), np.bool_) if open_ is None else ~open_
+        for word, part in one.rarity.items():
+            rows = np.flatnonzero((levels == one.level(word)) & known)
+            most[rows] -= self._tables[part][pairs.left[rows]]
         if open_ is not None:
             rows = np.flatnonzero(open_)
             most[rows] = _best_from(gain)[levels[rows]]
-        one = self._scorer.weights.comparisons[n]
-        for word, part in one.rarity.items():
-            rows = np.flatnonzero(levels == one.level(word))
-            most[rows] -= self._tables[part][pairs.left[rows]]
+            if one.rarity:  # whichever level it will be
+                most[rows] += self._sieve.bonus[one.name][pairs.left[rows]]
         result: Singles = most
         return result
 
@@ -230,7 +280,11 @@ def _turns(which: Sequence[Comparison], told: frozenset[str]) -> list[int]:
     )
 
 
-LITTLE: Final = 1.5
+FEW: Final = 0.25
+"""Candidates per row below which copying all rows would take longer than skipping about."""
+PROBED: Final = 3
+"""Chunks, or one more, in which is counted how many candidates earlier rules find."""
+LITTLE: Final = 3.0
 """Logarithm of odds that a field may add unseen, where looking would cost more than it saves."""
 SLACK: Final = 1e-3
 """Single precision: what bounds may be off by."""
@@ -270,8 +324,7 @@ class _Sieve:
         self._swaps = {"joined", "last"} <= set(encoded.parts)
         self._fields = []
         for one, gain in zip(weights.comparisons, gains, strict=True):
-            tight, loose = _table(one, gain, missing=False), _table(one, gain, missing=True)
-            self._fields.append((one, tight, float((loose - tight).max())))
+            self._fields.append((one, *_table(one, gain)))
         self._unlike = {
             one.name: gain[one.level("different")]
             for one, gain in zip(weights.comparisons, gains, strict=True)
@@ -279,13 +332,22 @@ class _Sieve:
         }
 
     def ordered(
-        self, encoded: Encoded, tables: Mapping[str, Singles], rule: Sequence[str], each: Any
+        self,
+        encoded: Encoded,
+        tables: Mapping[str, Singles],
+        rule: Sequence[str],
+        each: Any,
+        *,
+        names: bool,
     ) -> "_OrderedSieve":
-        """The sieve for sides in the order of a rule's key."""
-        named = [name for name in self._unlike if _NAMED[name] not in rule]
+        """The sieve for sides in the order of a rule's key; `names`: look at letters too.
+
+        That takes a moment for each row, and is worth it for many candidates.
+        """
+        named = [name for name in self._unlike if names and _NAMED[name] not in rule]
         sides = [(side, name) for name in named for side in (encoded.a, encoded.b)]
         letters = iter(list(each(lambda one: _Letters.of(one[0], encoded, one[1]), sides)))
-        names = {name: (next(letters), next(letters)) for name in named}
+        seen = {name: (next(letters), next(letters)) for name in named}
         slack = list(each(self._slack, (encoded.a, encoded.b)))
         bonus = {}
         for one, _, _ in self._fields:
@@ -293,9 +355,10 @@ class _Sieve:
                 columns = [-tables[part] for part in set(one.rarity.values())]
                 bonus[one.name] = np.maximum.reduce([*columns, np.zeros_like(columns[0])])
         least = self._least(encoded, bonus, rule) + slack[0]
+        every = not names or not len(least) or bool(least.min() >= self._floor)
         evidence = self._evidence(rule, encoded)
         return _OrderedSieve(
-            self._prior, self._fields, self._swaps, slack, bonus, names, self._unlike, least,
+            self._prior, self._fields, self._swaps, slack, bonus, seen, self._unlike, least, every,
             evidence, self._floor,
         )  # fmt: skip
 
@@ -306,32 +369,30 @@ class _Sieve:
         told = encoded.atoms(rule)
         total = np.full(encoded.a.rows, self._prior, np.float32)
         for one, table, _ in self._fields:
-            agree = sum(1 << bit for bit, atom in enumerate(one.atoms) if atom in told)
-            if not agree and one.name in self._unlike:
+            agree = _known(one, told)
+            if told.isdisjoint(one.atoms) and one.name in self._unlike:
                 total += self._unlike[one.name]
                 continue
             total += table.max() if self._little(table, agree) else table[agree]
-            if agree and one.rarity:
+            if one.rarity and not told.isdisjoint(one.atoms):
                 total += bonus[one.name]
         return total
 
     def _evidence(self, rule: Sequence[str], encoded: Encoded) -> tuple[str, ...]:
         """Parts whose equality, beside what the rule tells, can make a pair weigh more."""
         told = encoded.atoms(rule)
-        return tuple(
-            atom
-            for one, table, _ in self._fields
-            if one.name not in _NAMED
-            for bit, atom in enumerate(one.atoms)
-            if atom not in told and self._adds(one, table, bit, told)
-        )
-
-    @staticmethod
-    def _adds(one: Comparison, table: Singles, bit: int, told: frozenset[str]) -> bool:
-        known = sum(1 << n for n, atom in enumerate(one.atoms) if atom in told)
-        if _Sieve._little(table, known):
-            return False
-        return bool(table[known | 1 << bit] > table[known]) or known != 0
+        found = []
+        for one, table, _ in self._fields:
+            known = _known(one, told)
+            if one.name in _NAMED or self._little(table, known):
+                continue
+            found += [
+                atom
+                for bit, atom in enumerate(one.atoms)
+                if atom not in told
+                and (table[known | 1 << bit] > table[known] or not told.isdisjoint(one.atoms))
+            ]
+        return tuple(found)
 
     @staticmethod
     def _little(table: Singles, known: int) -> bool:
@@ -341,23 +402,25 @@ class _Sieve:
     def _slack(self, side: Side) -> Singles:
         total = np.zeros(side.rows, np.float32)
         for one, _, slack in self._fields:
-            missing = np.zeros(side.rows, np.bool_)
+            most = np.zeros(side.rows, np.float32)
             for atom in one.atoms:
-                missing |= side.codes[atom] < 0
-            total += missing * np.float32(slack)
+                if slack[atom]:
+                    np.maximum(most, np.float32(slack[atom]), out=most, where=side.codes[atom] < 0)
+            total += most
         return total
 
 
 @dataclass(frozen=True)
 class _OrderedSieve:
     prior: float
-    fields: Sequence[tuple[Comparison, Singles, float]]
+    fields: Sequence[tuple[Comparison, Singles, Mapping[str, float]]]
     swaps: bool
     slack: Sequence[Singles]
     bonus: Mapping[str, Singles]
     names: Mapping[str, tuple["_Letters", "_Letters"]]
     unlike: Mapping[str, np.float32]
     least: Singles
+    every: bool
     evidence: tuple[str, ...]
     floor: float
 
@@ -366,6 +429,8 @@ class _OrderedSieve:
 
         The cheapest look there is, since most candidates end here.
         """
+        if self.every:
+            return np.ones(len(pairs), np.bool_)
         left, right = pairs.left, pairs.right
         lacking = self.slack[1][right]
         lacking += self.least[left]
@@ -388,7 +453,7 @@ class _OrderedSieve:
             pairs.may_be_crossed(across)
         shares = []
         for one, table, _ in self.fields:
-            equal = [_equal(pairs, atom) for atom in one.atoms]
+            equal = [_equal(pairs, atom) for atom in _looked_at(one)]
             if across is not None and one.name in _NAMED:
                 equal[0] |= across
             if one.name == "first_name":
@@ -428,6 +493,18 @@ class _OrderedSieve:
         across = a["joined"][left] == b["last"][right]
         across |= a["last"][left] == b["joined"][right]
         return across
+
+
+def _looked_at(one: Comparison) -> tuple[str, ...]:
+    """The codes whose equality tells which levels are possible."""
+    return (*one.atoms, *one.hints)
+
+
+def _known(one: Comparison, told: frozenset[str]) -> int:
+    """What a rule tells of a comparison, a bit for each code; hints are granted unseen."""
+    return sum(
+        1 << bit for bit, code in enumerate(_looked_at(one)) if code in told or code in one.hints
+    )
 
 
 def _equal(pairs: Pairs, part: str) -> Any:
@@ -478,20 +555,33 @@ With a prefix of four characters a likeness of Jaro of (SIMILAR - 0.4)/0.6 is ne
 """
 
 
-def _table(one: Comparison, gain: Singles, *, missing: bool) -> Singles:
-    """The most a comparison can weigh, by which of its atoms agree (a bit each).
+def _table(one: Comparison, gain: Singles) -> tuple[Singles, Mapping[str, float]]:
+    """The most a comparison can weigh, by which of its atoms and hints agree (a bit each).
 
-    With `missing`, what doesn't agree may be another value or a missing one.
+    That holds where none of them is missing. Where some are, it can be more by as much as the
+    largest of the figures that go with them, one per atom; what both records lack counts twice.
     """
-    atoms = one.atoms
-    table = np.full(1 << len(atoms), -np.inf, np.float32)
-    for equal in product((False, True), repeat=len(atoms)):
-        state = sum(1 << bit for bit, agrees in enumerate(equal) if agrees)
-        for gone in product((False, True) if missing else (False,), repeat=len(atoms)):
-            if any(g and e for g, e in zip(gone, equal, strict=True)):
-                continue
-            words = one.possible(
-                dict(zip(atoms, equal, strict=True)), dict(zip(atoms, gone, strict=True))
-            )
-            table[state] = max(table[state], *(gain[one.level(word)] for word in words))
-    return table
+    table = _most_of(one, gain, ())
+    more = {
+        gone: float(np.max(_most_of(one, gain, gone) - table, initial=0.0))
+        for size in range(1, len(one.atoms) + 1)
+        for gone in combinations(one.atoms, size)
+    }
+    slack: dict[str, float] = {}
+    for atom in sorted(one.atoms, key=lambda atom: -more[(atom,)]):
+        slack[atom] = max(
+            most for gone, most in more.items() if atom in gone and slack.keys().isdisjoint(gone)
+        )
+    return table, slack
+
+
+def _most_of(one: Comparison, gain: Singles, gone: Sequence[str]) -> Singles:
+    """The most a comparison can weigh, by which of its codes agree; nothing where `gone` would."""
+    codes = _looked_at(one)
+    missing = {code: code in gone or one.hints.get(code) in gone for code in codes}
+    most = np.full(1 << len(codes), -np.inf, np.float32)
+    for state in range(len(most)):
+        equal = {code: bool(state >> bit & 1) for bit, code in enumerate(codes)}
+        if not any(equal[code] and missing[code] for code in codes):
+            most[state] = max(gain[one.level(word)] for word in one.possible(equal, missing))
+    return most

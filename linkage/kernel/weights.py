@@ -12,9 +12,9 @@ Journal of the American Statistical Association 64 (1969); for the rarity of val
 Frequency-Based Matching in Fellegi-Sunter Model of Record Linkage (2000).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Final
 
 import numpy as np
@@ -91,25 +91,24 @@ BINS: Final = 24
 
 
 def rarities(
-    encoded: Encoded, comparisons: Sequence[Comparison], *, once: bool
+    encoded: Encoded, comparisons: Sequence[Comparison], *, once: bool, each: Any = map
 ) -> Mapping[str, Singles]:
     """By part, for each row of `a`: log of (its value's share / that of a usual agreement).
 
     With `once` (a unit has one row in `a`), also how much oftener strangers agree on two parts
-    together than on each by itself.
+    together than on each by itself. `each` is a map.
     """
-    tables = {}
+    work: dict[str, Callable[[], Singles]] = {}
     for one in comparisons:
         for word, part in one.rarity.items():
             # what is usual between strangers is known of values that stand for themselves
             usual = one.rates["exact"][2] if word in ("exact", "head") else None
-            if part not in tables:
-                tables[part] = _rarity(encoded, part, usual)
+            work.setdefault(part, partial(_rarity, encoded, part, usual))
     if once:
         for pair in TOGETHER.values():
             if set(pair) <= set(encoded.parts):
-                tables["+".join(pair)] = _together(encoded, pair)
-    return tables
+                work["+".join(pair)] = partial(_together, encoded, pair)
+    return dict(zip(work, each(lambda one: one(), work.values()), strict=True))
 
 
 def _together(encoded: Encoded, parts: tuple[str, str]) -> Singles:
