@@ -85,13 +85,18 @@ def _passed(own: Floats, left: Any, right: Any) -> Floats:
 def one_to_one(left: Any, right: Any, odds: Floats) -> Any:
     """Which pairs to take so that no row is in two, and the sum of their weights is largest.
 
-    Pairs whose rows have no other pair are taken at once; the rest falls into small tangles that
-    are solved exactly (a tangle of more than LARGEST rows a side is solved best pair first).
+    Pairs whose rows have no other pair, or none that could make up for it, are taken at once; the
+    rest falls into small tangles that are solved exactly (a tangle of more than LARGEST rows a side
+    is solved best pair first).
     """
     taken = np.zeros(len(left), np.bool_)
     free = (np.bincount(left)[left] == 1) & (np.bincount(right)[right] == 1) if len(left) else taken
     taken[free] = True
     rows = np.flatnonzero(~taken)
+    sure = rows[odds[rows] > _instead(left[rows], odds[rows]) + _instead(right[rows], odds[rows])]
+    taken[sure] = True
+    gone = np.isin(left[rows], left[sure]) | np.isin(right[rows], right[sure])
+    rows = rows[~gone]
     if not len(rows):
         return taken
     _, one = np.unique(left[rows], return_inverse=True)
@@ -108,10 +113,26 @@ def one_to_one(left: Any, right: Any, odds: Floats) -> Any:
     return taken
 
 
+def _instead(side: Any, odds: Floats) -> Floats:
+    """For each pair the most that its row on this side can have in another pair, 0 at least."""
+    order = np.lexsort((-odds, side))
+    new = np.append(True, side[order][1:] != side[order][:-1])[: len(order)]
+    first = np.flatnonzero(new)
+    row = np.cumsum(new) - 1
+    best = odds[order][first]
+    second = np.zeros(len(first))
+    several = np.diff(np.append(first, len(order))) > 1
+    second[several] = odds[order][first[several] + 1]
+    instead = np.empty(len(order))
+    instead[order] = np.where(new, second[row], best[row])
+    most: Floats = np.maximum(instead, 0.0)
+    return most
+
+
 def _best(left: Any, right: Any, odds: Floats) -> Any:
     """The places of the best set of pairs in one tangle."""
     if len(left) <= FEW:
-        return np.array(_tried(left.tolist(), right.tolist(), odds.tolist()))
+        return np.array(_tried(left.tolist(), right.tolist(), odds.tolist()), np.int64)
     from scipy.optimize import linear_sum_assignment
 
     lefts, one = np.unique(left, return_inverse=True)

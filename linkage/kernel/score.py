@@ -191,7 +191,7 @@ class _InOrder:
         """The candidates of a range."""
         left, right = pairs_of(self._blocked, *span)
         if not self._copied:
-            left, right = self._blocked.a[left], self._blocked.b[right]
+            return Pairs(self._encoded, self._blocked.a[left], self._blocked.b[right])
         return Pairs(self._encoded, left, right)
 
     def chunk(self, span: tuple[int, int]) -> tuple[Scored, int]:

@@ -32,6 +32,11 @@ def test_one_to_one_is_the_best_there_is(found: list[tuple[int, int, float]]) ->
     assert np.isclose(odds[taken].sum(), best_sum(pairs))
 
 
+def test_of_unlikely_rivals_none_is_taken() -> None:
+    taken = assign.one_to_one(np.array([0, 0]), np.array([0, 1]), np.array([-1.0, -2.0]))
+    assert not taken.any()
+
+
 def test_two_equal_rivals_are_nobodys() -> None:
     left, right = np.array([0, 0, 1]), np.array([0, 1, 2])
     chances = assign.rivalled(left, right, np.array([9.0, 9.0, 9.0]), lefts=0.5, rights=0.5)

@@ -1,5 +1,6 @@
 """Pruning loses nothing (S26), and neither workers nor chunks change a pair."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from linkage.kernel import blocks
 from linkage.kernel.blocks import block, pairs_of
 from linkage.kernel.columns import Encoded, Side, Vocabulary
 from linkage.kernel.levels import LastName, Pairs
-from linkage.kernel.score import _ENOUGH, Scored, Scorer, _Letters, weigh
+from linkage.kernel.score import _ENOUGH, Scored, Scorer, _InOrder, _Letters, weigh
 from tests.linkage.kernel.country import RULES, Learned, learned
 
 FLOOR = float(np.log(0.02))
@@ -49,6 +50,34 @@ def run(small: Learned, workers: int) -> Scored:
 def test_pruned_pairs_are_those_of_comparing_everything(small: Learned) -> None:
     pruned, whole = in_order(run(small, 1)), in_order(everything(small))
     assert len(whole[0]) > 2000
+    for one, other in zip(pruned, whole, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+
+
+MANY_RULES = (("head", "last"), ("birth_date", "last"), ("birth_date",), RULES[2])
+GAPS = {"postcode": 0.2, "birth_date": 0.1, "last": 0.1, "street": 0.1, "sex": 0.3}
+
+
+def test_bounds_lose_no_pair_where_much_is_missing() -> None:
+    """Bounds were too low once for streets without a postcode, and for names as alike as can be."""
+    some = learned(12_000)
+    generator = np.random.default_rng(5)
+    sides = []
+    for side in (some.encoded.a, some.encoded.b):
+        codes = {
+            part: np.where(generator.random(side.rows) < GAPS.get(part, 0.0), -1, column)
+            for part, column in side.codes.items()
+        }
+        sides.append(Side(side.rows, codes))
+    encoded = replace(some.encoded, a=sides[0], b=sides[1])
+    blocked = [block(encoded, rule) for rule in MANY_RULES]
+    patchy = replace(some, encoded=encoded, blocked=blocked)
+    scorer = Scorer(encoded, MANY_RULES, some.weights, some.rarities, FLOOR)
+    modes = [_InOrder(scorer, rule, one)._copied for rule, one in enumerate(blocked)]
+    assert True in modes
+    assert False in modes
+    pruned, whole = in_order(scorer.run(blocked, 2)), in_order(everything(patchy))
+    assert len(whole[0]) > 5000
     for one, other in zip(pruned, whole, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
