@@ -6,8 +6,9 @@ the sizes of classes alone follow k, the sample uniques, the risks of El Emam an
 utility (`Sizes`); from how a sensitive value is spread in each class, l-diversity and t-closeness
 (`Diversity`).
 
-A missing key is a category of its own here. Where it should match every value there are no classes
-any more; `policies.disclosure.wildcards` says what each measure means then.
+A missing key is a category of its own, unless asked to be a wildcard: then there are no classes any
+more, and every measure is taken over records and the crowds that they could be of
+(`policies.disclosure.frequencies`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,10 +34,10 @@ from policies.disclosure.encoding import (
     dense,
     lengths,
     of_units,
-    ordered_rows,
     side_by_side,
     starts,
 )
+from policies.disclosure.frequencies import Crowds, Groups, Missing, frequencies
 
 _SPLIT: Final = 500_000
 """Rows from which on the work is split in two by value."""
@@ -47,47 +48,43 @@ RECURSION: Final = 2.0
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many classes there are of each size.
+    """How many records share their combination with how many.
 
-    `size` ascends and `classes` counts the classes of that size; `rows` are all rows, `units` all
-    distinct units, `suppressed` the rows that show no key at all. A *record* is one unit in one
-    class: a unit with two rows in the same class is one record, in two classes it is two.
+    `size` ascends, and `at` counts the records of each size f. A *record* is one unit in one
+    combination: a unit with two rows of the same combination is one record, of two combinations it
+    is two. `number` counts the distinct combinations, `rows` all rows, `units` all distinct units,
+    `suppressed` the rows that show no key at all and are no record.
+
+    With wildcards f is the size of a record's crowd, and suppressed rows are records like others.
     """
 
     size: Integers
-    classes: Integers
+    at: Integers
+    number: int
     rows: int
     units: int
     suppressed: int
 
     @property
-    def number(self) -> int:
-        """Classes: distinct combinations of values (J in El Emam)."""
-        return int(self.classes.sum())
-
-    @property
     def records(self) -> int:
-        """Records that show something: sum of f over the classes."""
-        return int((self.size * self.classes).sum())
+        """Records that show something (n in El Emam)."""
+        return int(self.at.sum())
 
     @property
     def k(self) -> int:
-        """The size of the smallest class: min f. (Samarati and Sweeney, 1998.) 0 without rows."""
+        """The size of the smallest class or crowd: min f. (Samarati and Sweeney, 1998.) 0 without
+        rows."""
         return int(self.size[0]) if len(self.size) else 0
 
     @property
     def sample_uniques(self) -> int:
-        """Records that are alone with their combination: classes of one unit, sum I(f = 1)."""
-        return self._below(2)
+        """Records that are alone with their combination: sum I(f = 1)."""
+        return self.below(2)
 
     def below(self, k: int) -> int:
-        """Records that violate k-anonymity: sum I(f < k) over records. (Templ, Kowarik and Meindl,
-        2015; SDC Practice Guide, "k-anonymity".)"""
-        return self._below(k)
-
-    def _below(self, k: int) -> int:
-        small = self.size < k
-        return int((self.size[small] * self.classes[small]).sum())
+        """Records that violate k-anonymity: sum I(f < k). (Templ, Kowarik and Meindl, 2015; SDC
+        Practice Guide, "k-anonymity".)"""
+        return int(self.at[self.size < k].sum())
 
     @property
     def prosecutor_max(self) -> float:
@@ -98,21 +95,27 @@ class Sizes:
 
     @property
     def prosecutor_mean(self) -> float:
-        """The mean of 1/f over records: J / n. (El Emam, 2013: pRc.) It is the marketer's risk too,
-        where the file is the whole population."""
-        return self.number / self.records if self.records else 0.0
+        """The mean of 1/f over records, which for classes is J / n. (El Emam, 2013: pRc.) It is the
+        marketer's risk too, where the file is the whole population."""
+        return self._classes / self.records if self.records else 0.0
 
     @property
     def average_class_size(self) -> float:
-        """Records per class: n / J. (LeFevre, DeWitt and Ramakrishnan, Mondrian, 2006; there
-        divided by k, here not.)"""
-        return self.records / self.number if self.number else 0.0
+        """Records over the sum of 1/f, which for classes is n / J. (LeFevre, DeWitt and
+        Ramakrishnan, Mondrian, 2006; there divided by k, here not.)"""
+        return self.records / self._classes if self.records else 0.0
 
     @property
     def discernibility(self) -> int:
-        """The sum of f squared over classes, and the number of all rows for each suppressed row.
-        (Bayardo and Agrawal, Data privacy through optimal k-anonymization, 2005: C_DM.)"""
-        return int((self.size**2 * self.classes).sum()) + self.suppressed * self.rows
+        """The sum of f over records, which for classes is that of f squared, and the number of all
+        rows for each suppressed row. (Bayardo and Agrawal, Data privacy through optimal
+        k-anonymization, 2005: C_DM.)"""
+        return int((self.size * self.at).sum()) + self.suppressed * self.rows
+
+    @property
+    def _classes(self) -> float:
+        """The sum of 1/f over records; for classes their number."""
+        return float((self.at / self.size).sum())
 
 
 @dataclass(frozen=True)
@@ -187,10 +190,10 @@ def _in_order(column: Coded) -> Coded:
     return Coded(place[column.codes], column.size, missing, values)
 
 
-def sizes(keys: Keys, units: Any = None) -> Sizes:
+def sizes(keys: Keys, units: Any = None, missing: Missing = Missing.CATEGORY) -> Sizes:
     """Count the classes of a table of keys; `units` names the unit of each row (each row is one
     unless given)."""
-    return measure(keys, {}, units)[0]
+    return measure(keys, {}, units, missing=missing)[0]
 
 
 def measure(
@@ -198,9 +201,15 @@ def measure(
     sensitive: Mapping[str, Sensitive],
     units: Any = None,
     c: float = RECURSION,
+    missing: Missing = Missing.CATEGORY,
 ) -> tuple[Sizes, dict[str, Diversity]]:
     """Everything that classes tell, in one sweep: their sizes, and the diversity of each sensitive
     variable."""
+    for name, one in sensitive.items():
+        if len(one.column) != len(keys):
+            raise DisclosureError(f"the sensitive column {name} has another length than the keys")
+    if missing is Missing.WILDCARD and any(one.missing >= 0 for one in keys.columns):
+        return _of_crowds(Groups.of(keys, units), sensitive, c)
     rows = len(keys)
     unit = of_units(units, rows)
     values, room = keys.packed
@@ -208,10 +217,58 @@ def measure(
     hidden = int(values[gone[0]]) if len(gone) and len(gone) < rows else -1
     wanted: Mapping[str, Sensitive | None] = sensitive or {"": None}
     swept = {name: _swept(values, room, hidden, unit, one, c) for name, one in wanted.items()}
-    (size, _), *_ = swept.values()
+    ((size, classes), _), *_ = swept.values()
     found = {name: spread for name, (_, spread) in swept.items() if name in sensitive}
     distinct = rows if unit is None else unit.size
-    return Sizes(*size, rows, distinct, len(gone) if hidden >= 0 else 0), found
+    outside = len(gone) if hidden >= 0 else 0
+    return Sizes(size, size * classes, int(classes.sum()), rows, distinct, outside), found
+
+
+def _of_crowds(
+    groups: Groups, sensitive: Mapping[str, Sensitive], c: float
+) -> tuple[Sizes, dict[str, Diversity]]:
+    """The same where missing keys match every value: of the crowd of each combination."""
+    counted = frequencies(groups, missing=Missing.WILDCARD)
+    at = np.bincount(counted.f, counted.records, minlength=1).astype(np.int64)
+    size = np.flatnonzero(at)
+    unit, rows = groups.unit, len(groups.row)
+    found = Sizes(size, at[size], len(groups), rows, rows if unit is None else unit.size, 0)
+    return found, {name: _crowded(groups, one, c) for name, one in sensitive.items()}
+
+
+def _crowded(groups: Groups, sensitive: Sensitive, c: float) -> Diversity:
+    """The diversity of the worst crowd. A unit with several combinations counts in a crowd once for
+    each value that it has there."""
+    column, unit = sensitive.column, groups.unit
+    bits = (column.size - 1).bit_length()
+    counts = _value_counts(column, unit)
+    share = counts / max(counts.sum(), 1)
+    pair = (groups.of_row << bits) | column.codes
+    if unit is None:  # equal values of a combination are looked at together
+        pair.sort()
+        begins = starts(pair)
+        group, item, many = pair[begins] >> bits, pair[begins], lengths(begins, len(pair))
+    else:
+        unit_bits = (unit.size - 1).bit_length()
+        pair = _distinct((pair << unit_bits) | unit.codes)
+        group, item, many = pair >> (unit_bits + bits), pair, np.ones(len(pair), np.int64)
+        item = pair & ((1 << (unit_bits + bits)) - 1)
+    parts = []
+    for target, one, entry in Crowds(groups).joined(group, item):
+        if unit is None:
+            held = (target << bits) | (one & ((1 << bits) - 1))
+            order = np.argsort(held, kind="stable")
+            ordered, repeats = held[order], many[entry[order]]
+        else:
+            ordered = _distinct((target << (unit_bits + bits)) | one) >> unit_bits
+            repeats = np.ones(len(ordered), np.int64)
+        begins = starts(ordered)
+        count = np.add.reduceat(repeats, begins)
+        which, value = ordered[begins] >> bits, ordered[begins] & ((1 << bits) - 1)
+        first = starts(which)
+        size = np.add.reduceat(count, first)
+        parts.append(_worst(count, value, first, size, share, sensitive.ordered, c))
+    return Diversity.worst(parts) if parts else _NONE
 
 
 _Part = tuple[Integers, "Diversity | None"]
@@ -331,11 +388,11 @@ class _Wanted:
             size = size[ordered[begins] != self.hidden]
         return np.bincount(size, minlength=1)
 
-    def _spread(self, ordered: Integers, bits: int) -> _Part:
+    def _spread(self, pairs: Integers, bits: int) -> _Part:
         """Sizes and diversity from ordered (class, value) pairs, the value in the low bits."""
-        begins = starts(ordered)
-        count = lengths(begins, len(ordered))
-        which = ordered[begins]
+        begins = starts(pairs)
+        count = lengths(begins, len(pairs))
+        which = pairs[begins]
         value = which & ((1 << bits) - 1)
         which >>= bits
         first = starts(which)
@@ -346,41 +403,49 @@ class _Wanted:
         if not len(first):
             return np.zeros(1, np.int64), None
         size = np.add.reduceat(count, first)
-        return np.bincount(size, minlength=1), self._worst(count, value, first, size)
-
-    def _worst(
-        self, count: Integers, value: Integers, first: Integers, size: Integers
-    ) -> Diversity:
-        """The diversity of the worst class: `count` of each `value` in classes that begin at
-        `first` and have `size` pairs."""
         assert self.sensitive is not None  # noqa: S101 - asked only then
-        share = self.share
-        far = _Line.of(share) if self.sensitive.ordered else None
-        number = lengths(first, len(count))
-        alone = number == 1
-        if not alone.any():
-            return Diversity(
-                int(number.min()),
-                _entropy(count, first, size),
-                _recursive(count, first, number, self.c),
-                _equal(count, value, first, size, share),
-                far.farthest(count, value, first, size) if far else None,
-            )
-        # a class of one value is as bad as can be in all but t, which such classes share by value
-        seen = np.zeros(len(share), bool)
-        seen[value[first[alone]]] = True
-        t, t_ordered = float((1 - share[seen]).max()), None
-        if far:
-            t_ordered = float(far.alone[seen].max())
-        if not alone.all():
-            several = np.repeat(~alone, number)
-            count, value = count[several], value[several]
-            number, size = number[~alone], size[~alone]
-            first = np.cumsum(number) - number
-            t = max(t, _equal(count, value, first, size, share))
-            if far and t_ordered is not None:
-                t_ordered = max(t_ordered, far.farthest(count, value, first, size))
-        return Diversity(1, 1.0, 1, t, t_ordered)
+        ordered = self.sensitive.ordered
+        spread = _worst(count, value, first, size, self.share, ordered, self.c)
+        return np.bincount(size, minlength=1), spread
+
+
+def _worst(
+    count: Integers,
+    value: Integers,
+    first: Integers,
+    size: Integers,
+    share: Floats,
+    ordered: bool,
+    c: float,
+) -> Diversity:
+    """The diversity of the worst class: `count` of each `value` in classes that begin at `first`
+    and have `size` of them; `share` is that of each value in the file."""
+    far = _Line.of(share) if ordered else None
+    number = lengths(first, len(count))
+    alone = number == 1
+    if not alone.any():
+        return Diversity(
+            int(number.min()),
+            _entropy(count, first, size),
+            _recursive(count, first, number, c),
+            _equal(count, value, first, size, share),
+            far.farthest(count, value, first, size) if far else None,
+        )
+    # a class of one value is as bad as can be in all but t, which such classes share by value
+    seen = np.zeros(len(share), bool)
+    seen[value[first[alone]]] = True
+    t, t_ordered = float((1 - share[seen]).max()), None
+    if far:
+        t_ordered = float(far.alone[seen].max())
+    if not alone.all():
+        several = np.repeat(~alone, number)
+        count, value = count[several], value[several]
+        number, size = number[~alone], size[~alone]
+        first = np.cumsum(number) - number
+        t = max(t, _equal(count, value, first, size, share))
+        if far and t_ordered is not None:
+            t_ordered = max(t_ordered, far.farthest(count, value, first, size))
+    return Diversity(1, 1.0, 1, t, t_ordered)
 
 
 def _entropy(count: Integers, first: Integers, size: Integers) -> float:
@@ -485,34 +550,27 @@ class _Line:
         return float((np.add.reduceat(inside, first) + before).max()) / max(last, 1)
 
 
-def per_row(keys: Keys, units: Any = None) -> Integers:
-    """f of each row: the distinct units that share its combination; for a suppressed row all units.
+def per_row(keys: Keys, units: Any = None, missing: Missing = Missing.CATEGORY) -> Integers:
+    """f of each row: the distinct units that its combination could be of; for a suppressed row all
+    units.
 
-    One sort of class and row in one integer, where they fit.
+    One sort of combination and row in one integer, where they fit.
     """
-    rows = len(keys)
-    values, room = keys.packed
-    unit = of_units(units, rows)
-    row, value = ordered_rows(values, room)
-    begins = starts(value)
-    many = lengths(begins, rows)
-    found = np.empty(rows, np.int64)
-    if unit is None:
-        found[row] = np.repeat(many, many)
-        total = rows
-    else:
-        group = np.repeat(np.arange(len(begins)), many)
-        bits = (unit.size - 1).bit_length()
-        pairs = _distinct((group << bits) | unit.codes[row])
-        number = np.bincount(pairs >> bits, minlength=len(begins))
-        found[row] = np.repeat(number, many)
-        total = unit.size
-    found[keys.suppressed] = total
+    groups = Groups.of(keys, units)
+    if groups.unit is not None or missing is Missing.WILDCARD:
+        return frequencies(groups, missing=missing).per_row[0]
+    many = lengths(groups.begins, len(keys))
+    found = np.empty(len(keys), np.int64)
+    found[groups.row] = np.repeat(many, many)
+    found[keys.suppressed] = len(keys)
     return found
 
 
 def k_of_subsets(
-    keys: Keys, subsets: Sequence[Sequence[str]], units: Any = None
+    keys: Keys,
+    subsets: Sequence[Sequence[str]],
+    units: Any = None,
+    missing: Missing = Missing.CATEGORY,
 ) -> Iterator[tuple[tuple[str, ...], Sizes]]:
     """The classes of chosen subsets of the keys, each counted by itself.
 
@@ -520,4 +578,4 @@ def k_of_subsets(
     with a missing key), a file can have k = 5 on all keys and a unique on one of them.
     """
     for subset in subsets:
-        yield tuple(subset), sizes(keys.only(subset), units)
+        yield tuple(subset), sizes(keys.only(subset), units, missing)

@@ -138,6 +138,10 @@ def coded(column: Any, absent: Sequence[str] = ("",)) -> Coded:
             return found
     array = column
     if isinstance(array, pa.ChunkedArray):
+        if any(
+            pa.types.is_dictionary(one.type) and one.dictionary.null_count for one in array.chunks
+        ):
+            array = array.cast(array.type.value_type)  # Arrow doesn't unify these
         array = array.unify_dictionaries().combine_chunks()
     elif not isinstance(array, pa.Array):
         array = pa.array(array, from_pandas=True)

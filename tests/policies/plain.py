@@ -62,6 +62,21 @@ def spreads(
     return found, Counter(value for value, _ in {(value, unit) for _, value, unit in pairs})
 
 
+def crowd_spreads(
+    rows: Sequence[Row], units: Sequence[Hashable], values: Sequence[Hashable]
+) -> list[Counter[Hashable]]:
+    """The same by record's crowd, where missing keys match everything."""
+    found = []
+    for row in rows:
+        pairs = {
+            (value, unit)
+            for other, value, unit in zip(rows, values, units, strict=True)
+            if matches(row, other, wildcard=True)
+        }
+        found.append(Counter(value for value, _ in pairs))
+    return found
+
+
 def entropy(spread: Counter[Hashable]) -> float:
     n = sum(spread.values())
     return exp(-sum(many / n * log(many / n) for many in spread.values()))

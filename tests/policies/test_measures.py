@@ -1,5 +1,6 @@
 """Measures that follow from classes: against published figures, and against plain Python."""
 
+from collections import Counter
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from policies.disclosure.classes import Sensitive, k_of_subsets, measure, per_row, sizes
 from policies.disclosure.encoding import DisclosureError, Keys, coded
+from policies.disclosure.frequencies import Missing
 from tests.policies import plain
 
 RESIDENCE = ["Urban"] * 4 + ["Rural"] + ["Urban"] * 5
@@ -126,6 +128,53 @@ def test_classes_are_what_the_definitions_say(table: Table, c: float) -> None:
     assert per_row(keys, units).tolist() == plain.per_row(rows, units, wildcard=False)
 
 
+@given(tables, st.sampled_from([0.5, 1.0, 2.0, 3.5]))
+def test_crowds_are_what_the_definitions_say(table: Table, c: float) -> None:
+    """S08: the same measures where a missing key matches every value, as in sdcMicro's freqCalc."""
+    rows, units, sensitive = (list(part) for part in zip(*table, strict=True))
+    keys = keys_of(rows)
+    wanted = plain.per_row(rows, units, wildcard=True)
+    assert per_row(keys, units, Missing.WILDCARD).tolist() == wanted
+    held = Sensitive.of(sensitive, ordered=True)
+    found, spread = measure(keys, {"s": held}, units, c, Missing.WILDCARD)
+    if not any(None in row for row in rows):
+        plainly, spread_plainly = measure(keys, {"s": held}, units, c)
+        assert (found.size.tolist(), found.at.tolist(), spread) == (
+            plainly.size.tolist(), plainly.at.tolist(), spread_plainly
+        )  # fmt: skip
+    f = [one for (one, _, _) in {(*x,) for x in zip(wanted, rows, units, strict=True)}]
+    assert (found.k, found.number) == (min(f), len(set(rows)))
+    assert found.sample_uniques == f.count(1)
+    assert found.below(3) == sum(one < 3 for one in f)
+    assert found.prosecutor_mean == pytest.approx(sum(1 / one for one in f) / len(f))
+    assert found.average_class_size == pytest.approx(len(f) / sum(1 / one for one in f))
+    if any(None in row for row in rows):
+        assert found.discernibility == sum(f)
+    each, whole = plain.crowd_spreads(rows, units, sensitive), Counter(
+        value for value, _ in set(zip(sensitive, units, strict=True))
+    )  # fmt: skip
+    order = sorted(whole)
+    if any(None in row for row in rows):
+        assert spread["s"].distinct == min(len(one) for one in each)
+        assert spread["s"].entropy == pytest.approx(min(plain.entropy(one) for one in each))
+        assert spread["s"].recursive == min(plain.recursive(one, c) for one in each)
+        assert spread["s"].t == pytest.approx(max(plain.t_equal(one, whole) for one in each))
+        assert spread["s"].t_ordered == pytest.approx(
+            max(plain.t_ordered(one, whole, order) for one in each)
+        )
+
+
+def test_a_missing_key_matches_every_value() -> None:
+    """Table 4.2 of the SDC Practice Guide: 2, 2 and 3."""
+    table = {
+        "gender": ["Male"] * 3,
+        "education": ["Secondary complete", "Secondary incomplete", None],
+        "labour": ["Employed"] * 3,
+    }
+    assert per_row(Keys.of(table), missing=Missing.WILDCARD).tolist() == [2, 2, 3]
+    assert per_row(Keys.of(table)).tolist() == [1, 1, 1]
+
+
 def test_a_million_rows_in_two_threads_are_what_one_sees() -> None:
     """The work is split by value above half a million rows; nothing may fall between."""
     rng = np.random.default_rng(5)
@@ -207,6 +256,9 @@ def test_fewer_keys_never_single_out_more(table: Table) -> None:
         ["a", "a", ""],
         pa.DictionaryArray.from_arrays(pa.array([0, 1, 2]), pa.array(["a", "a", "b"])),
         pa.DictionaryArray.from_arrays(pa.array([0, 0, None]), pa.array(["a", None])),
+        pa.chunked_array(
+            [pa.DictionaryArray.from_arrays(pa.array([0, 0, 1]), pa.array(["a", None]))]
+        ),
     ],
 )
 def test_every_kind_of_column_is_coded(column: Any) -> None:
