@@ -115,7 +115,7 @@ def minimal_uniques(
                 part = tuple(row[at] for at in chosen)
                 if any(set(smaller) <= set(chosen) for smaller in own):
                     continue
-                if (wildcard and None in part) or not shown(row):
+                if (wildcard and None in part) or not shown(part):
                     continue
                 others = [tuple(other[at] for at in chosen) for other in rows]
                 alone = {
