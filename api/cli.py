@@ -14,6 +14,7 @@ from api.commands import (
     BadInput,
     Chosen,
     app,
+    coarsening,
     custody,
     holders,
     judges,
@@ -39,6 +40,7 @@ COMMANDS = (
     releases,
     records,
     linking,
+    coarsening,
 )
 """Imported for what they add to `app`."""
 

@@ -116,6 +116,10 @@ class Groups:
 
     def coarser(self, node: Node, hierarchies: Sequence[Hierarchy]) -> "Groups":
         """The groups at a node that is nowhere finer."""
+        return self.joined(node, hierarchies)[0]
+
+    def joined(self, node: Node, hierarchies: Sequence[Hierarchy]) -> tuple["Groups", Integers]:
+        """The same, and which of them each group here becomes part of."""
         packed, room = np.zeros(len(self), np.int64), 1
         ups = []
         for codes, hierarchy, low, high in zip(self.codes, hierarchies, self.node, node, strict=True):
@@ -128,7 +132,7 @@ class Groups:
                 packed += (up * room)[codes]
                 room *= size
         group, number, first = number_groups(packed, room)
-        return Groups(
+        joined = Groups(
             node,
             tuple(up[codes[first]] for up, codes in zip(ups, self.codes, strict=True)),
             rows := _summed(group, self.rows, number),
@@ -138,6 +142,7 @@ class Groups:
             },
             {name: pairs.joined(group, number) for name, pairs in self.pairs.items()},
         )
+        return joined, group
 
 
 def number_groups(packed: Integers, room: int) -> tuple[Integers, int, Integers]:
@@ -193,8 +198,8 @@ class Counted:
 
 def group_rows(
     leaves: Sequence[Integers], hierarchies: Sequence[Hierarchy], counted: Mapping[str, Counted]
-) -> Groups:
-    """The finest groups of a file: at level 0 of each key.
+) -> tuple[Groups, Integers]:
+    """The finest groups of a file, at level 0 of each key; and the group of each row.
 
     `leaves` has a column of codes per key, of equal length.
     """
@@ -224,7 +229,7 @@ def group_rows(
             tallies[name] = np.bincount(found.group, found.amount, number)
         else:
             pairs[name] = found
-    return Groups(
+    finest = Groups(
         tuple(0 for _ in hierarchies),
         tuple(
             codes[first].astype(narrowest(hierarchy.size))
@@ -234,3 +239,4 @@ def group_rows(
         tallies,
         pairs,
     )
+    return finest, group

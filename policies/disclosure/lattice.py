@@ -105,11 +105,12 @@ class Choice:
 
 @dataclass(frozen=True)
 class Suggestion:
-    """The best node and the next best (None where there is no other good one); how many nodes were
-    looked at, of how many; and the best node for each larger k that was asked for (None where
-    there is none)."""
+    """The best node, with which rows are suppressed there; the next best (None where there is no
+    other good one); how many nodes were looked at, of how many; and the best node for each larger
+    k that was asked for (None where there is none)."""
 
     best: Choice
+    gone: Numbers
     runner_up: Choice | None
     nodes_checked: int
     nodes_total: int
@@ -160,16 +161,18 @@ def suggest(
             "more suppression, or leave a key out"
         )
     dearer = {k: search.next_best(replace(demand, k=k)) for k in sorted(set(steps)) if k > demand.k}
-    return Suggestion(best, runner_up, looked, search.nodes_total, dearer)
+    gone = search.failing_rows(tuple(best.levels.values()), demand)
+    return Suggestion(best, gone, runner_up, looked, search.nodes_total, dearer)
 
 
 class Search:
     """A lattice and what is known of its nodes. What was learnt for a k holds for a larger one."""
 
     def __init__(
-        self, finest: Groups, hierarchies: Mapping[str, Hierarchy], levels: list[list[int]],
+        self, finest: Groups, of_row: Integers, hierarchies: Mapping[str, Hierarchy], levels: list[list[int]],
         weight: Numbers, mean: Mean, distribution: Numbers | None,
     ) -> None:  # fmt: skip
+        self.finest, self.of_row = finest, of_row
         self.hierarchies = hierarchies
         self.ways = list(hierarchies.values())
         self.weight, self.mean = weight, mean
@@ -208,9 +211,9 @@ class Search:
         if lengths == {0} or len(lengths) > 1:
             raise DisclosureError("give columns of one length, with at least one row")
         counted, distribution = _counted(demand, columns, max(lengths))
-        finest = group_rows(leaves, list(hierarchies.values()), counted)
+        finest, of_row = group_rows(leaves, list(hierarchies.values()), counted)
         weight = _weights(list(hierarchies), importance)
-        return cls(finest, hierarchies, levels, weight, mean, distribution)
+        return cls(finest, of_row, hierarchies, levels, weight, mean, distribution)
 
     def _costs(self, codes: Numbers, rows: Integers, way: Hierarchy) -> Numbers:
         """A key's loss at each level when nothing is suppressed."""
@@ -293,9 +296,7 @@ class Search:
             return None
         groups = self.tables.at(node)
         certain = self._certain(groups, demand)
-        failing = certain
-        if demand.t is not None and self.distribution is not None:
-            failing = certain | (groups.distance("sensitive", self.distribution) > demand.t + _CLOSE)
+        failing = self._failing(groups, certain, demand)
         certain_rows, rows = int(groups.rows[certain].sum()), int(groups.rows[failing].sum())
         if certain_rows > limit or (rows > limit and limit == 0):
             return None
@@ -329,6 +330,20 @@ class Search:
         if demand.l is not None:
             certain |= groups.distinct("sensitive") < demand.l
         return certain
+
+    def _failing(self, groups: Groups, certain: Numbers, demand: Demand) -> Numbers:
+        """Which groups fail at all: `certain` itself where no other threshold is asked."""
+        if demand.t is None or self.distribution is None:
+            return certain
+        far: Numbers = groups.distance("sensitive", self.distribution) > demand.t + _CLOSE
+        return certain | far
+
+    def failing_rows(self, node: Node, demand: Demand) -> Numbers:
+        """Which rows are suppressed at a node."""
+        groups, becomes = self.finest.joined(node, self.ways)
+        failing = self._failing(groups, self._certain(groups, demand), demand)
+        rows: Numbers = failing[becomes][self.of_row]
+        return rows
 
     def _extra(self, groups: Groups, which: Numbers) -> Numbers:
         """What the suppression of some groups adds to the loss of each key."""

@@ -1,0 +1,274 @@
+"""Coarsening files on this machine: by rules, or the mildest way that meets thresholds.
+
+No service, no keys, nothing leaves the machine.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from api.commands import BadInput, app, the_screen
+from api.show import REFUSED
+
+if TYPE_CHECKING:
+    from policies.disclosure.hierarchies import Hierarchy
+    from policies.disclosure.lattice import Choice, Suggestion
+
+STEPS = (3, 5, 10, 20, 50, 100)
+"""Larger values of k whose price is told: the next two of these."""
+
+File = Annotated[Path, typer.Argument(help="A CSV or Parquet file.")]
+Out = Annotated[Path, typer.Option(help="File to write (.csv or .parquet).")]
+
+
+@app.command()
+def suggest(
+    file: File,
+    keys: Annotated[str, typer.Option(help="Columns an intruder may know, with commas between.")],
+    hierarchies: Annotated[
+        Path,
+        typer.Option(
+            help="Folder with a file for each key (KEY.csv or ..._hierarchy_KEY.csv): a row for "
+            "each value, semicolons between, the value first, one coarser level a column."
+        ),
+    ],
+    k: Annotated[int, typer.Option(help="Distinct units that each combination has at least.")] = 5,
+    suppression: Annotated[
+        float, typer.Option(help="Share of the rows that may lose all their keys.")
+    ] = 0.0,
+    unit: Annotated[str | None, typer.Option(help="Column that names each row's unit.")] = None,
+    sensitive: Annotated[str | None, typer.Option(help="Column nobody is to learn.")] = None,
+    l: Annotated[  # noqa: E741 - what everybody calls it
+        int | None, typer.Option(help="Distinct sensitive values of each combination.")
+    ] = None,
+    t: Annotated[
+        float | None, typer.Option(help="Distance of their distribution from the file's, at most.")
+    ] = None,
+    household: Annotated[str | None, typer.Option(help="Column naming the household.")] = None,
+    household_k: Annotated[
+        int | None, typer.Option(help="Distinct households of each combination; k unless given.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Column with sampling weights.")] = None,
+    weighted_k: Annotated[
+        float | None, typer.Option(help="Estimated population of each combination; k unless given.")
+    ] = None,
+    importance: Annotated[
+        list[str] | None, typer.Option(help="What a key's loss weighs, as age=2 (1 unless given).")
+    ] = None,
+    allowed: Annotated[
+        list[str] | None, typer.Option(help="Levels a key may have, as age=1,2 (all unless given).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Coarsened file to write.")] = None,
+) -> None:
+    """Find the coarsening that loses least and lets nobody stand out."""
+    from linkage import files
+    from policies.disclosure.lattice import Demand, Unreachable
+    from policies.disclosure.lattice import suggest as find
+
+    names = _listed(keys)
+    _check_out(out, [file, *_hierarchy_files(hierarchies, names).values()])
+    others = {"units": unit, "households": household, "weights": weights, "sensitive": sensitive}
+    demand = Demand(
+        k=k,
+        l=l,
+        t=t,
+        households=(household_k or k) if household or household_k else None,
+        weighted=(weighted_k or k) if weights or weighted_k else None,
+        suppression=suppression,
+    )
+    if out is None:
+        wanted = [*names, *(name for name in others.values() if name)]
+    else:
+        wanted = files.columns_of(file)
+        wanted += [name for name in names if name not in wanted]
+    table = files.read(file, wanted)
+    ways = _hierarchies(hierarchies, names)
+    try:
+        found = find(
+            {name: (table[name], ways[name]) for name in names},
+            demand,
+            allowed={key: _levels(key, text) for key, text in _pairs(allowed, "allowed").items()},
+            importance={
+                key: _number(key, text) for key, text in _pairs(importance, "importance").items()
+            },
+            steps=[step for step in STEPS if step > k][:2],
+            **{what: _column(file, table, name) for what, name in others.items()},
+        )
+    except Unreachable as error:
+        raise typer.Exit(the_screen().fail({"detail": str(error)}, REFUSED)) from None
+    if out is not None:
+        _write(out, _coarsened(table, ways, found))
+    _tell(found, ways, table.num_rows, k, out)
+
+
+def _listed(text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise BadInput("--keys needs names of columns with commas between, as age,sex,region.")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise BadInput(f"--keys names {twice[0]} twice; name each key once.")
+    return names
+
+
+def _pairs(given: Sequence[str] | None, option: str) -> dict[str, str]:
+    """Options as KEY=VALUE."""
+    found = {}
+    for item in given or []:
+        key, equals, value = item.partition("=")
+        if not (key and equals and value):
+            raise BadInput(f"--{option} needs a key and a value, as --{option} age=2.")
+        found[key] = value
+    return found
+
+
+def _levels(key: str, text: str) -> list[int]:
+    try:
+        return [int(one) for one in text.split(",")]
+    except ValueError:
+        raise BadInput(f"--allowed needs numbers of levels, as --allowed {key}=0,1.") from None
+
+
+def _number(key: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise BadInput(f"--importance needs a number, as --importance {key}=2.") from None
+
+
+def _column(file: Path, table: Any, name: str | None) -> Any:
+    """A column that isn't a key; a CSV's empty fields are missing values, its weights numbers."""
+    from linkage import files
+
+    if name is None:
+        return None
+    if name not in table.column_names:
+        files.read(file, [name])  # says what the file has
+    return table[name]
+
+
+def _hierarchy_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise BadInput(f"There is no folder {folder}; name the one with the hierarchies.")
+    found = {}
+    for name in names:
+        candidates = [folder / f"{name}.csv"]
+        candidates += sorted(one for one in folder.iterdir() if one.name.endswith(f"hierarchy_{name}.csv"))
+        there = [path for path in candidates if path.is_file()]
+        if not there:
+            raise BadInput(f"{folder} has no hierarchy for {name}; put it into {candidates[0]}.")
+        found[name] = there[0]
+    return found
+
+
+def _hierarchies(folder: Path, names: Sequence[str]) -> dict[str, "Hierarchy"]:
+    from policies.disclosure.hierarchies import Hierarchy
+
+    made = {}
+    for name, path in _hierarchy_files(folder, names).items():
+        raw = path.read_bytes()
+        try:
+            text = raw.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = raw.decode("latin-1")
+        made[name] = Hierarchy.parse(name, text)
+    return made
+
+
+def _check_out(out: Path | None, inputs: Sequence[Path]) -> None:
+    """Refuse, before any work, a name that can't be written to or that is read."""
+    from linkage.files import writable
+
+    if out is None:
+        return
+    writable(out)
+    if out.resolve() in {path.resolve() for path in inputs}:
+        raise BadInput(f"{out} is read too; write to another file.")
+
+
+def _coarsened(table: Any, ways: Mapping[str, "Hierarchy"], found: "Suggestion") -> Any:
+    """The table with its keys at their levels, and nothing but `_suppressed` in the keys of rows
+    that are left out."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from policies.coarsening import SUPPRESSED
+
+    gone = pa.array(found.gone)
+    for name, way in ways.items():
+        level = found.best.levels[name]
+        shown = way.at(level, way.encode(table[name])).dictionary_decode()
+        place = table.column_names.index(name)
+        texts = pc.if_else(gone, SUPPRESSED, shown)
+        table = table.set_column(place, name, texts)
+    return table
+
+
+def _write(path: Path, table: Any) -> None:
+    """CSV where the name ends in .csv, else Parquet; the file appears whole or not at all."""
+    from pyarrow import csv, parquet
+
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        if path.suffix.lower() == ".csv":
+            csv.write_csv(table, partial)
+        else:
+            parquet.write_table(table, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _tell(
+    found: "Suggestion", ways: Mapping[str, "Hierarchy"], rows: int, k: int, out: Path | None
+) -> None:
+    screen = the_screen()
+    if screen.as_json:
+        told = _choice(found.best) | {
+            "rows": rows,
+            "k": k,
+            "losses": dict(found.best.losses),
+            "nodes_checked": found.nodes_checked,
+            "nodes_total": found.nodes_total,
+            "runner_up": found.runner_up and _choice(found.runner_up),
+            "larger_k": [
+                {"k": step} | (_choice(choice) if choice else {"levels": None})
+                for step, choice in found.steps.items()
+            ],
+        }
+        screen.answer(told | ({"out": str(out)} if out else {}))
+        return
+    screen.table(
+        [
+            {
+                "key": name,
+                "level": f"{level} of {ways[name].levels - 1}",
+                "values": f"{len(ways[name].labels[level])} of {ways[name].size}",
+                "loss": f"{found.best.losses[name]:.3f}",
+                "runner-up": "" if found.runner_up is None else found.runner_up.levels[name],
+            }
+            for name, level in found.best.levels.items()
+        ],
+        ["key", "level", "values", "loss", "runner-up"],
+    )
+    lines = {
+        "loss": f"{found.best.loss:.4f} (0: as it came; 1: nothing left)",
+        "suppressed": f"{found.best.suppressed:,} of {rows:,} rows",
+        "runner-up": "there is none"
+        if found.runner_up is None
+        else f"loss {found.runner_up.loss:.4f}, {found.runner_up.suppressed:,} rows suppressed",
+        "looked at": f"{found.nodes_checked:,} of {found.nodes_total:,} coarsenings; no other is "
+        "better",
+    }
+    for step, choice in found.steps.items():
+        lines[f"k = {step}"] = f"loss {choice.loss:.4f}" if choice else "can't be reached"
+    screen.fields(lines | ({"written": str(out)} if out else {}))
+
+
+def _choice(choice: "Choice") -> dict[str, Any]:
+    return {
+        "levels": dict(choice.levels),
+        "suppressed": choice.suppressed,
+        "loss": choice.loss,
+    }
