@@ -68,8 +68,7 @@ def suggest(
     from policies.disclosure.lattice import suggest as find
 
     names = _listed(keys)
-    _check_out(out, [file, *_hierarchy_files(hierarchies, names).values()])
-    others = {"units": unit, "households": household, "weights": weights, "sensitive": sensitive}
+    others = [name for name in (unit, household, weights, sensitive) if name]
     demand = Demand(
         k=k,
         l=l,
@@ -78,11 +77,11 @@ def suggest(
         weighted=(weighted_k or k) if weights or weighted_k else None,
         suppression=suppression,
     )
-    if out is None:
-        wanted = [*names, *(name for name in others.values() if name)]
-    else:
-        wanted = files.columns_of(file)
-        wanted += [name for name in names if name not in wanted]
+    wanted = [*names, *others]
+    columns = files.columns_of(file)
+    if out is not None and set(wanted) <= set(columns):
+        wanted = columns
+        _check_out(out, [file, *_hierarchy_files(hierarchies, names).values()])
     table = files.read(file, wanted)
     ways = _hierarchies(hierarchies, names)
     try:
@@ -94,7 +93,10 @@ def suggest(
                 key: _number(key, text) for key, text in _pairs(importance, "importance").items()
             },
             steps=[step for step in STEPS if step > k][:2],
-            **{what: _column(file, table, name) for what, name in others.items()},
+            units=_column(table, unit, empty=False),
+            households=_column(table, household, empty=False),
+            weights=weights and _numbers(table, weights),
+            sensitive=_column(table, sensitive),
         )
     except Unreachable as error:
         raise typer.Exit(the_screen().fail({"detail": str(error)}, REFUSED)) from None
@@ -137,15 +139,26 @@ def _number(key: str, text: str) -> float:
         raise BadInput(f"--importance needs a number, as --importance {key}=2.") from None
 
 
-def _column(file: Path, table: Any, name: str | None) -> Any:
-    """A column that isn't a key; a CSV's empty fields are missing values, its weights numbers."""
-    from linkage import files
+def _column(table: Any, name: str | None, *, empty: bool = True) -> Any:
+    """A column that isn't a key; where a field can't be `empty`, that of a CSV file is missing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
     if name is None:
         return None
-    if name not in table.column_names:
-        files.read(file, [name])  # says what the file has
-    return table[name]
+    column = table[name]
+    if empty or not pa.types.is_string(column.type):
+        return column
+    return pc.if_else(pc.equal(column, ""), None, column)
+
+
+def _numbers(table: Any, name: str) -> Any:
+    import pyarrow as pa
+
+    try:
+        return table[name].cast(pa.float64())
+    except pa.ArrowInvalid:
+        raise BadInput(f"{name} holds something that is no number; weights are.") from None
 
 
 def _hierarchy_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
@@ -154,7 +167,9 @@ def _hierarchy_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
     found = {}
     for name in names:
         candidates = [folder / f"{name}.csv"]
-        candidates += sorted(one for one in folder.iterdir() if one.name.endswith(f"hierarchy_{name}.csv"))
+        candidates += sorted(
+            one for one in folder.iterdir() if one.name.endswith(f"hierarchy_{name}.csv")
+        )
         there = [path for path in candidates if path.is_file()]
         if not there:
             raise BadInput(f"{folder} has no hierarchy for {name}; put it into {candidates[0]}.")
@@ -176,12 +191,10 @@ def _hierarchies(folder: Path, names: Sequence[str]) -> dict[str, "Hierarchy"]:
     return made
 
 
-def _check_out(out: Path | None, inputs: Sequence[Path]) -> None:
+def _check_out(out: Path, inputs: Sequence[Path]) -> None:
     """Refuse, before any work, a name that can't be written to or that is read."""
     from linkage.files import writable
 
-    if out is None:
-        return
     writable(out)
     if out.resolve() in {path.resolve() for path in inputs}:
         raise BadInput(f"{out} is read too; write to another file.")

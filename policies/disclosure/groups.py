@@ -44,7 +44,9 @@ class Pairs:
         """The same when group g has become part of group `becomes[g]` of `groups`."""
         if groups * self.ids >= _ROOM:
             raise DisclosureError("the table is too large to search in one piece")
-        pair, number, first = number_groups(becomes[self.group] * self.ids + self.id, groups * self.ids)
+        pair, number, first = number_groups(
+            becomes[self.group] * self.ids + self.id, groups * self.ids
+        )
         group, who = becomes[self.group][first], self.id[first]
         amount = np.bincount(pair, self.amount, number) if self.adds else self.amount[first]
         return Pairs(group, who, amount, self.ids, self.adds)
@@ -60,7 +62,7 @@ class Groups:
 
     node: Node
     codes: tuple[Numbers, ...]
-    rows: Integers
+    rows: Numbers
     tallies: Mapping[str, Numbers]
     pairs: Mapping[str, Pairs]
 
@@ -122,7 +124,9 @@ class Groups:
         """The same, and which of them each group here becomes part of."""
         packed, room = np.zeros(len(self), np.int64), 1
         ups = []
-        for codes, hierarchy, low, high in zip(self.codes, hierarchies, self.node, node, strict=True):
+        for codes, hierarchy, low, high in zip(
+            self.codes, hierarchies, self.node, node, strict=True
+        ):
             size = len(hierarchy.labels[high])
             if room * size >= _ROOM:
                 packed, room = _renumbered(packed, room)
@@ -145,7 +149,7 @@ class Groups:
         return joined, group
 
 
-def number_groups(packed: Integers, room: int) -> tuple[Integers, int, Integers]:
+def number_groups(packed: Integers, room: int) -> tuple[Numbers, int, Numbers]:
     """A dense number for each value below `room`, in their order; how many there are; and where
     one row of each is."""
     rows = len(packed)

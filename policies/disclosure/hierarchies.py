@@ -120,7 +120,9 @@ class Hierarchy:
             return
         values = encoded.filter(pa.array(lost))
         distinct = pc.count_distinct(values.indices, mode="all").as_py()
-        empty = pc.all(pc.fill_null(pc.equal(values.dictionary_decode().cast(pa.string()), ""), True))
+        empty = pc.all(
+            pc.fill_null(pc.equal(values.dictionary_decode().cast(pa.string()), ""), True)
+        )
         what = (
             f"{len(values)} rows have no value in {self.key}"
             if empty.as_py()

@@ -169,8 +169,9 @@ class Search:
     """A lattice and what is known of its nodes. What was learnt for a k holds for a larger one."""
 
     def __init__(
-        self, finest: Groups, of_row: Integers, hierarchies: Mapping[str, Hierarchy], levels: list[list[int]],
-        weight: Numbers, mean: Mean, distribution: Numbers | None,
+        self, finest: Groups, of_row: Numbers, hierarchies: Mapping[str, Hierarchy],
+        levels: list[list[int]], weight: Numbers, mean: Mean,
+        distribution: Numbers | None,
     ) -> None:  # fmt: skip
         self.finest, self.of_row = finest, of_row
         self.hierarchies = hierarchies
@@ -180,8 +181,8 @@ class Search:
         self.nodes_total = int(np.prod([len(one) for one in levels], dtype=object))
         if self.nodes_total > MOST_NODES:
             raise DisclosureError(
-                f"{self.nodes_total:,} coarsenings are too many to choose among; allow fewer levels "
-                "or take fewer keys"
+                f"{self.nodes_total:,} coarsenings are too many to choose among; allow fewer "
+                "levels, or take fewer keys"
             )
         self.distribution = distribution
         self.tables = _Tables(finest, self.ways, levels)
@@ -218,7 +219,9 @@ class Search:
     def _costs(self, codes: Numbers, rows: Integers, way: Hierarchy) -> Numbers:
         """A key's loss at each level when nothing is suppressed."""
         of_leaf = np.bincount(codes, rows, way.size)
-        lost = [of_leaf @ (leaves[at] - 1.0) for leaves, at in zip(way.leaves, way.codes, strict=True)]
+        lost = [
+            of_leaf @ (leaves[at] - 1.0) for leaves, at in zip(way.leaves, way.codes, strict=True)
+        ]
         return np.array(lost) / (max(way.size - 1, 1) * self.rows)
 
     def _joined(self, losses: Numbers) -> Numbers:
@@ -301,9 +304,7 @@ class Search:
         if certain_rows > limit or (rows > limit and limit == 0):
             return None
         extra = self._extra(groups, certain)
-        return _Verdict(
-            extra, rows, extra if failing is certain else self._extra(groups, failing)
-        )
+        return _Verdict(extra, rows, extra if failing is certain else self._extra(groups, failing))
 
     def _hopeless(self, node: Node, demand: Demand, limit: int) -> bool:
         """Whether a part of the rows shows that too many fail. The parts are made of whole groups
@@ -461,7 +462,9 @@ def _counted(
     ids, number = _ids(columns["units"], rows, "unit")
     counted = {"units": Counted(ids, number, np.ones(number))}
     if demand.households is not None:
-        home, homes = _ids(_given(columns, "households", "household of each row"), rows, "household")
+        home, homes = _ids(
+            _given(columns, "households", "household of each row"), rows, "household"
+        )
         counted["households"] = Counted(home, homes, np.ones(homes))
     if demand.weighted is not None:
         given = _given(columns, "weights", "weight of each row")

@@ -23,7 +23,11 @@ SHAPE = {
 def hierarchy(key: str, sizes: tuple[int, ...]) -> Hierarchy:
     """Values `0` … at the lowest level; each level joins neighbours, evenly."""
     rows = [
-        [f"{leaf}", *(f"{level}:{leaf * size // sizes[0]}" for level, size in enumerate(sizes[1:-1], 1)), "*"]
+        [
+            f"{leaf}",
+            *(f"{level}:{leaf * size // sizes[0]}" for level, size in enumerate(sizes[1:-1], 1)),
+            "*",
+        ]
         for leaf in range(sizes[0])
     ]
     # neighbours of neighbours: a level is cut from the one before, not from the leaves
@@ -46,7 +50,8 @@ def people(rows: int, seed: int = 5) -> dict[str, Any]:
     sizes = {key: levels[0] for key, levels in SHAPE.items()}
     codes = {
         "municipality": drawn(sizes["municipality"], 0.5),
-        "birth_year": np.minimum(rng.binomial(99, 0.4, rows) + rng.integers(-39, 40, rows), 99) % 100,
+        "birth_year": np.minimum(rng.binomial(99, 0.4, rows) + rng.integers(-39, 40, rows), 99)
+        % 100,
         "activity": drawn(sizes["activity"], 0.8),
         "nationality": drawn(sizes["nationality"], 2.2),
         "education": drawn(sizes["education"], 0.7),
