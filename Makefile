@@ -4,7 +4,7 @@ PERSONS ?= 60000
 SEED ?= 2026
 ENV := .venv/.installed
 
-.PHONY: demo test lint bench bench-linkage bench-disclosure bench-scanner bench-path crash lost-workers mutation lock clean
+.PHONY: demo test lint bench bench-linkage bench-disclosure bench-scanner bench-path crash faults lost-workers mutation lock clean
 
 $(ENV): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -39,6 +39,10 @@ bench-disclosure: $(ENV)  ## measures of disclosure and what mends a file, besid
 crash: $(ENV)  ## processes killed 200 times at any moment, and at every crash point
 	tests/outside.sh
 	.venv/bin/python -m tests.crash
+
+faults: $(ENV)  ## a fault in each class of call that makes things durable; ARGS="--most 0" for every call
+	tests/outside.sh
+	.venv/bin/python -m tests.faults $(ARGS)
 
 lost-workers: $(ENV)  ## Spark's workers killed while they work: the same links (two minutes)
 	tests/outside.sh

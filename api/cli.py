@@ -94,6 +94,7 @@ def _failed(error: Exception) -> int:
     from api.sealing import ExtractChanged
     from api.service import NotFounded
     from api.serving import UnknownRole, Unsafe
+    from api.store import StorageGone, Unconfirmed
     from keyvault.errors import KeyvaultError
     from linkage import LinkageError
     from policies import PolicyError
@@ -107,6 +108,8 @@ def _failed(error: Exception) -> int:
             return the_screen().fail({"detail": str(error)}, BAD_INPUT)
         case Unreachable() | Distrust() | ExtractChanged() | PackageFault() | KeyvaultError():
             return the_screen().fail({"detail": str(error)}, REFUSED)
+        case Unconfirmed() | StorageGone():
+            return the_screen().fail({"detail": str(error) or error.__doc__}, REFUSED)
         case NotFounded() | Founded() | Unsafe():
             return the_screen().fail({"detail": str(error)}, REFUSED)
         case ValidationError():  # of the settings; documents have errors of their own

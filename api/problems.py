@@ -77,6 +77,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "job-forged": (500, "This job is not one that the service enqueued"),
     "fault": (500, "Something went wrong here"),
     "ledger-unwritable": (503, "The ledger can't be written, so nothing was done"),
+    "commit-unknown": (503, "Whether this was done isn't known"),
     "vault-away": (503, "The vault isn't there, so nothing was done"),
     "vault-sealed": (503, "The vault is sealed, so nothing was done"),
 }

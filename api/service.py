@@ -198,7 +198,14 @@ def as_problem(error: Exception) -> Problem | None:
             return Problem("vault-away", str(error), "Try again in a moment.")
         case ObjectFault():
             return Problem("fault", str(error), "Ask the office to look at its store.")
-        case OperationalError():
+        case store.Unconfirmed():
+            return Problem(
+                "commit-unknown",
+                "The disk didn't confirm the last step of this, so it may have been done or not. "
+                "This process ends, and the next one sees what is there.",
+                "Send it again with the same Idempotency-Key, or look how it stands.",
+            )
+        case OperationalError() | store.StorageGone():
             return Problem(
                 "ledger-unwritable",
                 "The database can't be written, and with it the ledger, so nothing was done.",

@@ -153,12 +153,33 @@ def _everything(settings: Settings, clock: Clock) -> None:
     http, listening = _http(service)
     keeper.start()
     _announce(settings, listening)
+    threading.Thread(target=_look_after, args=(service, http, over), daemon=True).start()
     try:
         with contextlib.suppress(KeyboardInterrupt):
             http.run([listening])
     finally:
         over.set()
         keeper.join(timeout=10)
+    _end_well(service)
+
+
+def _look_after(service: Service, http: uvicorn.Server, over: threading.Event) -> None:
+    """End what must not write any more."""
+    while not over.wait(STOPS_WITHIN):
+        http.should_exit = http.should_exit or store.stopped(service.engine)
+
+
+STOPS_WITHIN = 0.2
+"""Seconds after which a process whose commit failed begins to end; its callers hear of it first."""
+
+
+def _end_well(service: Service) -> None:
+    """A process that ended because its disk failed says so, for whoever keeps it running."""
+    if store.stopped(service.engine):
+        raise store.Unconfirmed(
+            "The disk didn't confirm a change, so this process ended. Look at the disk; the "
+            "service may be started again, and nothing that it said yes to is lost."
+        )
 
 
 def _start(run: Callable[..., None], *arguments: Any) -> BaseProcess:
@@ -229,7 +250,9 @@ def _vault(settings: Settings, clock: Clock, wanted: Callable[[], bool]) -> None
         print(f"Schakel's vault listens at {settings.socket}", flush=True)  # noqa: T201 - whoever starts it waits
         if gate.state()["sealed"]:
             log.warning("the vault is sealed: `schakel custody open`")
-        server.Server(gate, reading, engine.begin, roles_of, clock.now).run(listening, wanted)
+        server.Server(gate, reading, engine.begin, roles_of, clock.now).run(
+            listening, lambda: wanted() and not store.stopped(engine)
+        )
 
 
 def _api(service: Service, wanted: Callable[[], bool]) -> None:
@@ -250,11 +273,13 @@ def _api(service: Service, wanted: Callable[[], bool]) -> None:
                     log.warning("sweep: %s", whereabouts(error))
 
     threading.Thread(target=look_after, daemon=True).start()
+    threading.Thread(target=_look_after, args=(service, http, over), daemon=True).start()
     _announce(service.settings, listening)
     try:
         http.run([listening])
     finally:
         over.set()
+    _end_well(service)
 
 
 def _http(service: Service) -> tuple[uvicorn.Server, socket.socket]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pysqlite3.dbapi2 as sqlite
 from sqlalchemy import (
@@ -23,8 +24,9 @@ from sqlalchemy import (
     make_url,
     text,
 )
-from sqlalchemy.engine import Dialect
+from sqlalchemy.engine import Dialect, ExceptionContext
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from sqlalchemy.pool import Pool
 from sqlalchemy.types import DateTime, TypeDecorator
 
 CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -346,6 +348,28 @@ def counted_once(session: Session, now: datetime, person: str, route: str, kind:
     return True
 
 
+class Unconfirmed(Exception):  # noqa: N818 - the state it is in
+    """Whether the last change is on the disk isn't known; the next start of the service decides."""
+
+
+class StorageGone(Exception):  # noqa: N818 - what became of it
+    """The database's file was removed or replaced under the running service; nothing was done."""
+
+
+_STOPPED: "WeakSet[Pool]" = WeakSet()
+"""Connections of engines that write no more; see `stopped`."""
+
+
+def stopped(engine: Engine) -> bool:
+    """Whether a commit failed: this process has to end, since nobody knows what the disk holds.
+
+    SQLite's log may have the change or not, and the kernel may have forgotten that writing it
+    failed; a second fsync would say that all is well. Whoever opens the database next reads what is
+    there. Until then this process writes nothing, so that the answer can't become another.
+    """
+    return engine.pool in _STOPPED
+
+
 def there(url: str) -> bool:
     """Whether the database of this URL exists; looked for without opening it."""
     return Path(str(make_url(url).database)).is_file()
@@ -355,6 +379,7 @@ def connect(url: str) -> Engine:
     """The engine; writers queue up for SQLite's one write lock instead of failing."""
     # parameters hold what people sent, and an error would print them into a log
     engine = create_engine(url, module=sqlite, hide_parameters=True)
+    files = [Path(f"{make_url(url).database}{ending}") for ending in ("", "-wal")]
 
     @event.listens_for(engine, "connect")
     def _durable(connection: Any, _record: Any) -> None:
@@ -367,13 +392,44 @@ def connect(url: str) -> Engine:
             "secure_delete=ON",
         ):
             connection.execute(f"PRAGMA {pragma}")
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # opens the log
+        _record.info["files"] = [_identity(file) for file in files]
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
+        if stopped(engine):
+            raise Unconfirmed
         reading = connection.get_execution_options().get("read_only", False)
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+        connection.info["committing"] = False
+
+    @event.listens_for(engine, "commit")
+    def _commit(connection: Any) -> None:
+        if connection.get_execution_options().get("read_only", False):
+            return
+        if stopped(engine):
+            raise Unconfirmed
+        if connection.info["files"] != [_identity(file) for file in files]:
+            _STOPPED.add(engine.pool)  # SQLite would go on writing into what nobody can open again
+            raise StorageGone
+        connection.info["committing"] = True
+
+    @event.listens_for(engine, "handle_error")
+    def _failed(context: ExceptionContext) -> None:
+        if context.connection is not None and context.connection.info.get("committing"):
+            _STOPPED.add(engine.pool)
+            raise Unconfirmed from context.original_exception
 
     return engine
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Which file stands under a name."""
+    try:
+        held = file.stat()
+    except FileNotFoundError:
+        return None
+    return held.st_dev, held.st_ino
 
 
 @contextmanager

@@ -53,9 +53,12 @@ class Worker:
         }
 
     def run(self, wanted: Callable[[], bool]) -> None:
-        """Work as long as it is wanted; the database being away for a while ends nothing."""
+        """Work as long as it is wanted; the database being away for a while ends nothing.
+
+        A commit that the disk didn't confirm does: see `store.stopped`.
+        """
         next_sweep = time.monotonic()
-        while wanted():
+        while wanted() and not store.stopped(self._service.engine):
             try:
                 if time.monotonic() >= next_sweep:
                     next_sweep += SWEEP_EVERY

@@ -1,0 +1,63 @@
+"""`make faults`: each flow with a fault in each class of call; the table of what was tried."""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.faults.acts import FLOWS
+from tests.faults.disturbed import FAULTS, Acting, Site
+from tests.faults.harness import Harness
+
+
+def main() -> int:
+    """Run it all; 1 when anything was wrong."""
+    parser = argparse.ArgumentParser(prog="tests.faults")
+    parser.add_argument("--flows", nargs="+", choices=FLOWS, default=FLOWS)
+    parser.add_argument(
+        "--most", type=int, default=3, help="calls of one class in one flow; 0 for every one"
+    )
+    given = parser.parse_args()
+    console, begun = Console(), time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="faults-") as place, Acting(Path(place)) as acting:
+        harness, wrong = Harness(Path(place), acting), list[str]()
+        for flow in given.flows:
+            for sites in harness.classes(flow):
+                for site in spread(sites, given.most):
+                    for fault in FAULTS:
+                        wrong += harness.wrong(flow, site, fault)
+            show(console, harness.tried, flow)
+    for told in wrong:
+        console.print(told, markup=False)
+    tries, classes = harness.tried.total(), len({key[:3] for key in harness.tried})
+    console.print(
+        f"{tries} faults in {classes} classes of calls, {len(wrong)} losses; the slowest restart "
+        f"took {harness.slowest:.2f} s; {time.monotonic() - begun:.0f} s in all."
+    )
+    return int(bool(wrong))
+
+
+def spread(sites: list[Site], most: int) -> list[Site]:
+    """The first, the last and some between; all of them where `most` is 0."""
+    if not most or len(sites) <= most:
+        return sites
+    last = len(sites) - 1
+    return [sites[round(n * last / max(most - 1, 1))] for n in range(most)]
+
+
+def show(console: Console, tried: Counter[tuple[str, str, str, str]], flow: str) -> None:
+    """The classes of a flow, and how often each was tried with which fault."""
+    table = Table(flow, "on", *FAULTS, box=None)
+    for call, target in dict.fromkeys(key[1:3] for key in tried if key[0] == flow):
+        counts = [str(tried[flow, call, target, fault]) for fault in FAULTS]
+        table.add_row(call, target, *counts)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,219 @@
+"""Disks that fail: what can't be made durable isn't done, and the caller hears which it was.
+
+A few of the classes that `make faults` goes through, and the judge judged.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from sqlalchemy import text
+
+from api import founding, store
+from api.demo.cast import Cast
+from api.service import Service, as_problem
+from api.settings import Settings
+from api.store import Organisation
+from policies.access import Actor
+from tests.conftest import missing
+from tests.crash.outcome import copied
+from tests.faults.acts import JOBS, UPLOADS
+from tests.faults.disturbed import FAULTS, Acting, Site, _attached
+from tests.faults.harness import Harness, _type
+
+ADMINISTRATOR = Actor("admin-1", "office", frozenset({"administrator"}))
+
+
+@pytest.fixture(scope="module")
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
+    """Flows to be disturbed; needs `strace`."""
+    if shutil.which("strace") is None:
+        missing("the program `strace` is not installed (Debian package strace)")
+    folder = tmp_path_factory.mktemp("faults")
+    with Acting(folder) as acting:
+        yield Harness(folder, acting)
+
+
+SHORT = [
+    ("note", "pwrite64", "log", "EIO"),
+    ("note", "fsync", "log", "ENOSPC"),
+    ("append", "fsync", "object", "EIO"),
+    ("finish", "fsync", "log", "KILL"),
+    ("intake", "write", "unfinished object", "ENOSPC"),
+    ("link", "rename", "unfinished object", "KILL"),
+    ("envelopes", "fsync", "objects' folder", "EIO"),
+    ("rotate", "fsync", "root key", "EIO"),
+    ("rotate", "rename", "root key", "KILL"),
+]
+
+
+@pytest.mark.parametrize(("flow", "call", "target", "fault"), SHORT)
+def test_a_fault_loses_nothing(
+    harness: Harness, flow: str, call: str, target: str, fault: str
+) -> None:
+    """V24: one call of a class fails, or is the last; the rest is `make faults`."""
+    [sites] = [
+        sites
+        for sites in harness.classes(flow)
+        if (sites[0].call, sites[0].target) == (call, target)
+    ]
+    assert harness.wrong(flow, sites[-1], fault) == []
+
+
+def test_a_full_disk_is_told_and_nothing_happens(harness: Harness) -> None:
+    """From one call on nothing can be written: it isn't known to be done, and never a yes."""
+    for number in (1, 3):
+        settings, ended = harness.disturbed("note", f"pwrite64:error=ENOSPC:when={number}+")
+        assert ended.told is not None
+        assert (ended.told["status"], _type(ended.told)) == (503, "commit-unknown")
+        assert harness.judged("note", settings, ended) == []
+
+
+def test_a_commit_that_was_not_confirmed_is_no_yes(harness: Harness) -> None:
+    """The log's fsync fails: whether it happened isn't known, and that is what the caller hears."""
+    settings, ended = harness.disturbed("note", "fsync,fdatasync:error=EIO:when=1+")
+    assert ended.told is not None
+    assert (ended.told["status"], _type(ended.told)) == (503, "commit-unknown")
+    assert harness.judged("note", settings, ended) == []
+
+
+def test_no_answer_leaves_before_its_entry_is_durable(harness: Harness) -> None:
+    """Storage that hangs for two seconds: the answer waits for it."""
+    settings, ended = harness.disturbed("note", "fsync,fdatasync:delay_enter=2000000:when=1")
+    assert ended.told is not None
+    assert ended.told["status"] == 201
+    assert ended.seconds > 2.0
+    assert harness.judged("note", settings, ended) == []
+
+
+def test_the_judge_is_judged(harness: Harness) -> None:
+    """An answer that says yes to what isn't there is found; so is a refusal that did it."""
+    settings, ended = harness.disturbed("note", "openat:error=EIO:when=9999")
+    assert ended.told is not None
+    (harness._folder / "lost").mkdir()
+    lost = Settings(data=harness._folder / "lost" / "service")
+    shutil.copytree(harness._stages.folders["nothing"], lost.data)
+    assert "it was acknowledged and isn't there" in harness.judged("note", lost, ended)
+    ended.told.update(status=503, content={"type": "urn:schakel:problem:ledger-unwritable"})
+    assert "nothing was done, it said, and yet it is there" in harness.judged(
+        "note", settings, ended
+    )
+
+
+def test_a_failed_commit_ends_the_process(harness: Harness) -> None:
+    """The caller hears that it isn't known, and the process ends: its supervisor starts it anew."""
+    settings = copied(harness._stages.folders["nothing"], harness._folder / "serving")
+    token = harness._token(settings, "admin-1")
+    arguments = ["serve", "--data", str(settings.data), "--port", "0"]
+    command = [sys.executable, "-c", "from api.cli import main; main()", *arguments]
+    with (harness._folder / "serving.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline().split()[-1]
+        told = httpx.get(f"{address}/health").json()
+        assert told == {"status": "ok"}
+        tracer = _attached(
+            process.pid, harness._folder / "serving.strace", ("fsync,fdatasync:error=EIO",), "none"
+        )
+        answer = httpx.post(
+            f"{address}/organisations",
+            json={"id": "unknown", "name": "Unknown"},
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        assert answer.json()["type"].endswith("commit-unknown")
+        assert process.wait(timeout=30) == 1
+        tracer.wait(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+    assert "didn't confirm" in (harness._folder / "serving.log").read_text()
+
+
+# -- the store by itself ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    """A founded service, and nothing in it."""
+    cast = Cast(tmp_path)
+    cast.found()
+    service = Service.open(cast.settings)
+    yield service
+    service.engine.dispose()
+
+
+def _add(service: Service, name: str) -> None:
+    with service.work(ADMINISTRATOR) as work:
+        work.session.add(Organisation(id=name, name=name, added_at=work.now))
+        work.session.flush()
+        work.note("organisation.added", organisation=name)
+
+
+@pytest.mark.parametrize("ending", ["", "-wal"])
+def test_a_database_that_was_removed_takes_nothing_more(service: Service, ending: str) -> None:
+    """SQLite would go on writing into a file that nobody can open again."""
+    _add(service, "before")
+    file = Path(f"{service.settings.data / 'schakel.sqlite'}{ending}")
+    kept = file.with_suffix(".kept")
+    file.rename(kept)
+    if not ending:
+        shutil.copy(kept, file)
+    with pytest.raises(store.StorageGone) as caught:
+        _add(service, "lost")
+    problem = as_problem(caught.value)
+    assert problem is not None
+    assert problem.type == "ledger-unwritable"
+    assert store.stopped(service.engine)
+    assert not store.there("sqlite:////nowhere")
+    with pytest.raises(store.Unconfirmed):
+        _add(service, "later")
+
+
+def test_a_process_whose_commit_failed_writes_no_more(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even when the disk seems to be well again: an fsync isn't to be believed twice."""
+    dialect = service.engine.dialect
+
+    def fails(_connection: object) -> None:
+        raise dialect.loaded_dbapi.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(dialect, "do_commit", fails)
+        with pytest.raises(store.Unconfirmed):
+            _add(service, "unknown")
+    assert store.stopped(service.engine)
+    with pytest.raises(store.Unconfirmed):
+        _add(service, "another")
+    other = store.connect(service.settings.database)
+    with store.reading(other) as session:
+        assert session.get(Organisation, "another") is None
+    other.dispose()
+
+
+def test_a_statement_that_fails_stops_nothing(service: Service) -> None:
+    """A full disk before the commit is a refusal: what was begun is taken back."""
+    with store.writing(service.engine) as session:
+        session.execute(text("CREATE TRIGGER full BEFORE INSERT ON ledger_entry "
+                             "BEGIN SELECT RAISE(FAIL, 'disk full'); END"))  # fmt: skip
+    with pytest.raises(Exception, match="disk full"):
+        _add(service, "refused")
+    assert not store.stopped(service.engine)
+    with store.writing(service.engine) as session:
+        session.execute(text("DROP TRIGGER full"))
+    _add(service, "taken")
+    assert "organisation.added" in str(founding.ledger_of(service.settings)["entries"][-1])
+
+
+def test_every_flow_has_calls_that_can_fail(harness: Harness) -> None:
+    """The flows that the table is about, and the faults."""
+    for flow in ("append", "intake", "rotate"):
+        assert {"fsync", "pwrite64"} <= {site.call for site in harness.sites(flow)}
+    assert set(UPLOADS) | set(JOBS) >= {"create", "append", "finish", "intake", "link", "release"}
+    assert set(FAULTS) == {"KILL", "EIO", "ENOSPC"}
+    assert all(isinstance(site, Site) for site in harness.sites("append"))
