@@ -152,8 +152,8 @@ def _everything(settings: Settings, clock: Clock) -> None:
     keeper = threading.Thread(target=_keep, args=([start], over), daemon=True)
     http, listening = _http(service)
     keeper.start()
-    _announce(settings, listening)
     threading.Thread(target=_look_after, args=(service, http, over), daemon=True).start()
+    _announce(settings, listening)
     try:
         with contextlib.suppress(KeyboardInterrupt):
             http.run([listening])
