@@ -127,6 +127,8 @@ class ReleaseRequest(_Body):
     universe: list[str] | None = None
     only: dict[str, list[str]] = Field(default_factory=dict)
     suppress: bool = True
+    coarser: dict[str, str] = Field(default_factory=dict)
+    """Key → how it is shown instead, coarser than permitted; a refusal says what would pass."""
     formats: list[Literal["parquet", "csv", "dta", "sav"]] = Field(
         default=["parquet", "csv", "dta", "sav"], min_length=1
     )

@@ -3,7 +3,8 @@
 Two releases can each be safe and give somebody away together: who was 15–19 in one year and 20–24
 in the next was born in a known year. So the test is taken on what all releases of a project imply.
 
-A project's files are joined on the unit, so the keys that count are all that any of its releases
+A project's files are joined on the unit, and so are, for the test, those of other projects with a
+recipient of the same organisation. So the keys that count are all that any of these releases
 showed, whatever permit it had, with the largest k and the most moments that any was tested with. A
 release that doesn't show a key says nothing about it. Where permits differ about whether a key may
 change, it counts as never changing: all its labels are then known together and not only those of
@@ -114,8 +115,9 @@ class Assessment:
         if self.together:
             lead = "Together with" if self.alone else "It is fine alone, but together with"
             parts.append(
-                f"{lead} what this project received before, {self.failing_together} combinations "
-                f"have fewer than {self.k} units: " + _spell(self.together[:examples])
+                f"{lead} what this project and others of its recipients received before, "
+                f"{self.failing_together} combinations have fewer than {self.k} units: "
+                + _spell(self.together[:examples])
             )
         return ". ".join(parts) + "."
 

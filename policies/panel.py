@@ -361,11 +361,11 @@ class Panel:
             for shown, rows in zip(self.releases, self.rows, strict=True)
             if key in shown.keys
         ]
-        if len({key in shown.intervals for shown, _ in releases}) > 1:
-            raise DisclosureError(f"{key} has intervals in some releases and not in others")
         numbers = self._numbers(key)
         by_label: dict[str, Interval] = {label: (at, at) for label, at in numbers.items()}
-        meaning = [shown.intervals.get(key, by_label) for shown, _ in releases]
+        # what has intervals in some releases alone means two things: then all labels count as such
+        spoken = all(key in shown.intervals for shown, _ in releases)
+        meaning = [shown.intervals[key] if spoken else by_label for shown, _ in releases]
         spans = [(EARLIEST, LATEST), *(span for spans in meaning for span in spans.values())]
         edges = np.unique([[low, high + 1] for low, high in spans])
         count = len(self.here)

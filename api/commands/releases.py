@@ -33,6 +33,17 @@ def _show_release(row: dict[str, Any]) -> None:
         screen.fields(summary)
 
 
+def _pairs(items: list[str] | None, wanted: str) -> list[tuple[str, str]]:
+    """Options written as KEY=VALUE."""
+    pairs = []
+    for item in items or []:
+        key, separator, value = item.partition("=")
+        if not separator:
+            raise BadInput(wanted)
+        pairs.append((key, value))
+    return pairs
+
+
 @release_app.command("build")
 def release_build(
     permit: Annotated[str, typer.Argument(help="The permit that allows it.")],
@@ -44,6 +55,10 @@ def release_build(
     only: Annotated[
         list[str] | None,
         typer.Option(help="Only units with this value: KEY=VALUE. Nothing is suppressed then."),
+    ] = None,
+    coarser: Annotated[
+        list[str] | None,
+        typer.Option(help="Show a key coarser: KEY=HOW, as a refusal proposes (or withheld)."),
     ] = None,
     suppress: Annotated[
         bool, typer.Option(help="Suppress single values where the permit allows it.")
@@ -58,11 +73,9 @@ def release_build(
 ) -> None:
     """Link what isn't linked yet, build the package and test it."""
     chosen: dict[str, list[str]] = {}
-    for item in only or []:
-        key, separator, value = item.partition("=")
-        if not separator:
-            raise BadInput("--only wants KEY=VALUE, such as arrondissement=21000.")
+    for key, value in _pairs(only, "--only wants KEY=VALUE, such as arrondissement=21000."):
         chosen.setdefault(key, []).append(value)
+    shown = dict(_pairs(coarser, "--coarser wants KEY=HOW, such as arrondissement=province."))
     with connected() as client, the_screen().progress() as tell:
         row = client.post(
             "/releases",
@@ -73,6 +86,7 @@ def release_build(
                 "universe": universe or None,
                 "only": chosen,
                 "suppress": suppress,
+                "coarser": shown,
                 "language": language,
                 **({"formats": file_format} if file_format else {}),
             },

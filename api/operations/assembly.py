@@ -55,6 +55,11 @@ class Source:
         """A permitted variable's values, as coarse as the permit says."""
         return self.rules[leaves_as].apply(*self._delivered(leaves_as))
 
+    def shown_by(self, rules: Mapping[str, Rule]) -> "Source":
+        """With other rules for those keys that it has."""
+        own = {name: rules.get(name, rule) for name, rule in self.rules.items()}
+        return replace(self, rules=own)
+
     def fitted(self, terms: Terms, inside: Any = None) -> "Source":
         """With what rules need of their population: everything that was delivered or, given the
         units of the release, these. S11."""

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyrage
 import rfc8785
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from api.objects import Objects
@@ -27,13 +27,14 @@ from api.operations import (
     assembly,
     consents,
     found,
+    held,
     imports,
     shape,
     standing,
 )
 from api.operations.assembly import Rows, Source
 from api.operations.imports import Imported
-from api.operations.sealed import open_object, sealed_object
+from api.operations.sealed import sealed_object
 from api.operations.standing import Counted
 from api.problems import Problem
 from api.store import Application, Dataset, Release, reading, writing
@@ -41,9 +42,11 @@ from keyvault.keyring import RoleKeys, stored_key
 from keyvault.sealing import open_bytes, seal_bytes, write_table
 from keyvault.vault import Vault
 from linkage.datasets import Dataset as Declaration
-from policies import PolicyError, coarsening, cumulative, scanner
+from policies import PolicyError, coarsening, cumulative, mending, scanner
 from policies import releases as packages
 from policies.cumulative import Assessment, Displayed, Suppression
+from policies.disclosure import DisclosureError
+from policies.mending import Mend
 from policies.permits import Permit
 
 
@@ -72,6 +75,8 @@ class _Opened:
     """What each dataset was put together from: generations, modes and counts."""
     earlier: list[str]
     history: list[Displayed]
+    own: int
+    """How many of those are this project's own."""
     imported: Imported | None
 
 
@@ -92,7 +97,7 @@ def build(
     try:
         progress("join, coarsen and test", 0.3)
         opened = replace(opened, sources=[one.fitted(opened.permit) for one in opened.sources])
-        tested = _tested(opened)
+        opened, tested = _tested(opened)
         inside = tested.displayed.table["unit"].combine_chunks()
         opened = replace(
             opened, sources=[source.fitted(opened.permit, inside) for source in opened.sources]
@@ -113,8 +118,17 @@ def build(
             deliveries=opened.deliveries,
         )
         universe = opened.release.request["universe"]
+        report |= {
+            "releases": opened.own + 1,
+            "releases_elsewhere": len(opened.history) - opened.own,
+            "coarser": opened.release.request.get("coarser", {}),
+        }
         report |= shape.figures(opened.sources, opened.permit, universe, tested.displayed, rows)
         files = _packed(opened, tables, report)
+    except DisclosureError as fault:
+        raise Problem(
+            "disclosure", f"{fault}.", "Ask for coarser classes or fewer keys in an amendment."
+        ) from None
     except PolicyError as fault:
         raise Problem(
             "unmappable", str(fault), "The holder corrects its extract, or the permit its rule."
@@ -149,9 +163,9 @@ def _open(
         permit = vault.permit(session.connection(), release.permit, "release", now=now)
         consents.demand(session, vault, permit, release.request["deliveries"])
         application: Application = found(session.get(Application, permit.application))
-        earlier = received(session, permit.project)
+        earlier = held.everything(session, vault, permit)
         imported = _imported(session, objects, role, permit, release)
-        imports.refuse_change(earlier, imported)
+        imports.refuse_change(held.received(session, permit.project), imported)
         sources = {
             name: _source(session, objects, role, permit, release, name)
             for name in release.request["datasets"]
@@ -163,20 +177,10 @@ def _open(
             sources=[source for source, _ in sources.values()],
             deliveries={name: told for name, (_, told) in sources.items()},
             earlier=[row.id for row in earlier],
-            history=[_displayed(session, objects, role, row) for row in earlier],
+            own=sum(row.project == permit.project for row in earlier),
+            history=held.displayed(session, vault, objects, role, permit, earlier),
             imported=imported,
         )
-
-
-def received(session: Session, project: str) -> list[Release]:
-    """What a project has received: everything that was ever cleared for it."""
-    return list(
-        session.scalars(
-            select(Release)
-            .where(Release.project == project, Release.cleared_at.is_not(None))
-            .order_by(Release.cleared_at, Release.id)
-        )
-    )
 
 
 def _source(
@@ -209,12 +213,6 @@ def _counted(
     return declared, standing.opened(session, objects, role, permit.scope, deliveries)
 
 
-def _displayed(session: Session, objects: Objects, role: RoleKeys, release: Release) -> Displayed:
-    return Displayed.from_table(
-        open_object(session, objects, role, found(release.profile), f"profile|{release.id}|1")
-    )
-
-
 def _refuse_too_fine(sources: Sequence[Source]) -> None:
     """Asked when the permit was applied for; asked again because the minimum may have risen."""
     for source in sources:
@@ -234,16 +232,17 @@ def _refuse_too_fine(sources: Sequence[Source]) -> None:
 # -- the test --------------------------------------------------------------------------------------
 
 
-def _tested(opened: _Opened) -> Suppression:
-    """What may be shown of the keys, and the figures of the test; a Problem when nothing may.
+def _tested(opened: _Opened) -> tuple[_Opened, Suppression]:
+    """What may be shown of the keys, and the figures of the test; a Problem when nothing may. What
+    was opened comes back with the rules by which the keys are shown.
 
     `only` chooses units by a key's value, and so shows that value of each of them: nothing can be
     suppressed then, and whoever's value was withheld before for the same moment isn't chosen.
     """
     release, permit = opened.release, opened.permit
     only, period = release.request["only"], release.request["period"]
-    units = assembly.key_table(opened.sources, permit, release.request["universe"])
-    units = units.rename_columns(["unit", *permit.join.keys])
+    everybody = assembly.key_table(opened.sources, permit, release.request["universe"])
+    everybody = units = everybody.rename_columns(["unit", *permit.join.keys])
     for key in only:
         hidden = cumulative.withheld(opened.history, period, key)
         units = units.filter(pc.invert(pc.is_in(units["unit"], value_set=hidden)))
@@ -260,28 +259,53 @@ def _tested(opened: _Opened) -> Suppression:
         for key, rule in source.rules.items()
         if key in permit.join.keys
     }
-    k, scenario = permit.thresholds.k, permit.scenario
-    current = Displayed.under(release.id, period, units, rules, scenario, k)
-    limit = permit.thresholds.suppression if release.request["suppress"] and not only else 0.0
+    k, scenario, allowed = permit.thresholds.k, permit.scenario, permit.thresholds.suppression
+    try:
+        shown, shown_by = mending.shown_as(units, rules, release.request.get("coarser", {}))
+    except mending.NoSuchViewError as fault:
+        raise Problem("bad-request", str(fault), "Build it again with one of these.") from None
+    current = Displayed.under(release.id, period, shown, shown_by, scenario, k)
+    limit = allowed if release.request["suppress"] and not only else 0.0
     outcome = cumulative.suppress(opened.history, current, scenario, k, limit)
     if not outcome.allowed:
         reason = outcome.reason()
-        if limit < permit.thresholds.suppression:
+        if limit < allowed:
             why = "units are chosen by a key's value" if only else "none was asked for"
             reason = f"{outcome.before.reason()} Nothing could be suppressed: {why}."
-        raise _stands_out(outcome, reason)
-    return outcome
+        whole = Displayed.under(release.id, period, everybody, rules, scenario, k)
+        mend = mending.mildest(opened.history, whole, rules, scenario, k, allowed)
+        raise _stands_out(outcome, reason, mend, only)
+    return replace(opened, sources=[one.shown_by(shown_by) for one in opened.sources]), outcome
 
 
-def _stands_out(outcome: Suppression, reason: str) -> Problem:
+def _stands_out(
+    outcome: Suppression, reason: str, mend: Mend | None, only: Mapping[str, Any]
+) -> Problem:
     """A refusal in two versions: cells that nobody released are for the office's eyes alone."""
     return Problem(
         "disclosure",
         _without_cells(outcome.before),
-        "Ask for a larger universe or coarser keys, or for suppression where it is allowed.",
-        {"only_together": outcome.before.fails_only_together},
+        _how_to_mend(mend, only),
+        {
+            "only_together": outcome.before.fails_only_together,
+            "mend": mend and {**mend.to_doc(), "everybody": bool(only)},
+        },
         {"detail": reason, "assessment": outcome.before.to_doc()},
     )
+
+
+def _how_to_mend(mend: Mend | None, only: Mapping[str, Any]) -> str:
+    """What to ask for instead, so that it can be typed."""
+    if mend is None:
+        return (
+            "None of the coarser ways to show these keys passes, with as much suppression as the "
+            "permit allows: ask for a larger universe, or wait until more units are known."
+        )
+    first = f"Don't choose units by {' and '.join(only)}, but take them all. " if only else ""
+    asked = [f"--coarser '{key}={name}'" for key, name in mend.coarser.items()]
+    asked += ["--suppress"] if mend.suppression.units else []
+    how = f" Build it again with {' '.join(asked)}." if asked else " Build it again."
+    return f"{first}{mend.describe()}{how}"
 
 
 def _without_cells(assessment: Assessment) -> str:
@@ -289,7 +313,7 @@ def _without_cells(assessment: Assessment) -> str:
     together = assessment.failing_together
     return (
         f"{assessment.failing_alone} combinations of known values have fewer than {assessment.k} "
-        f"units in this release alone, and {together} together with what the project received. "
+        f"units in this release alone, and {together} together with what its recipients received. "
         "The office sees which, and can tell what would mend it."
     )
 

@@ -5,8 +5,8 @@ from typing import Any
 from sqlalchemy import select
 
 from api import jobs
-from api.operations import ABSENT_THING, Stored, Work, consents, found, projects, standing
-from api.operations.building import Built, clears, received
+from api.operations import ABSENT_THING, Stored, Work, consents, found, held, projects, standing
+from api.operations.building import Built, clears
 from api.operations.projects import keep_reason, reasons, sealed_permit, signed_by_actor
 from api.operations.sealed import sealed_object
 from api.problems import Problem
@@ -117,6 +117,18 @@ def _universe(permit: Permit, asked: dict[str, Any], wanted: list[str]) -> list[
             f"Units can't be chosen by {', '.join(sorted(unknown))}.",
             f"The keys are {', '.join(permit.join.keys)}.",
         )
+    if both := set(asked.get("only") or {}) & set(asked.get("coarser") or {}):
+        raise Problem(
+            "bad-request",
+            f"Units are chosen by {', '.join(sorted(both))}: that tells its value of each of them.",
+            "Choose units by other keys, or show this one as the permit says.",
+        )
+    if unknown := set(asked.get("coarser") or {}) - set(permit.join.keys):
+        raise Problem(
+            "bad-request",
+            f"{', '.join(sorted(unknown))} can't be shown coarser: only keys can.",
+            f"The keys are {', '.join(permit.join.keys)}.",
+        )
     return [name for name in allowed if name in chosen]
 
 
@@ -189,11 +201,12 @@ def clear(
     consents.demand(work.session, work.vault, permit, release.request["deliveries"])
     for name in release.request["deliveries"]:
         standing.named(work.session, release, name)  # none of it was withdrawn since
-    earlier = [row.id for row in received(work.session, release.project)]
+    earlier = [row.id for row in held.everything(work.session, work.vault, permit)]
     if earlier != found(release.history)["releases"]:
         raise Problem(
             "history-moved-on",
-            "Another release of this project was cleared after this one was tested.",
+            "Another release of this project, or of one with a recipient of the same organisation, "
+            "was cleared after this one was tested.",
             "Withdraw this one and build it again, so that both are tested together.",
         )
     release.state, release.cleared_at = "cleared", work.now

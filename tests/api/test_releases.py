@@ -830,3 +830,64 @@ def test_a_release_is_written_in_the_formats_asked_for(delivered: House, permit:
     data = {path.rpartition(".")[2] for path in files if path.startswith("data/")}
     assert data == {"csv", "sav"}
     assert packages.faults(files) == []
+
+
+# -- what recipients hold from elsewhere -----------------------------------------------------------
+
+
+def _aged(house: House, project: str, researcher: str, breaks: list[int], **changes: Any) -> str:
+    """A permit with these age classes, of which fifteen of a kind have to be there."""
+    document = house.application(project, researcher, **changes)
+    document["thresholds"] = {"k": 15, "suppression": 0.0}
+    for dataset in document["datasets"]:
+        for variable in dataset["variables"]:
+            if variable.get("as") == "age_class":
+                variable["rule"][0]["age_class"]["breaks"] = breaks
+    return house.story.granted(house, researcher, document)
+
+
+def test_projects_that_share_a_recipient_organisation_are_tested_together(
+    delivered: House,
+) -> None:
+    """S08: two sets of age classes, each fine, give years of birth together: refused for the
+    organisation that has the other one, with what would mend it; not for another organisation."""
+    first = _aged(delivered, "classes-of-one-kind", "researcher-2", [22])
+    delivered.cleared(first)
+    second = _aged(delivered, "classes-of-another", "researcher-2", [24])
+    refused = delivered.built(second)
+    assert refused["state"] == "refused"
+    problem = refused["refusal"]
+    assert problem["only_together"]
+    assert "others of its recipients received before" in problem["detail"]
+    assert "age_class >=22 → <24" in problem["detail"]
+    mend = problem["mend"]
+    assert problem["next_step"].startswith("The mildest change that passes: show ")
+    assert [f"--coarser '{key}={name}'" in problem["next_step"] for key, name in
+            mend["coarser"].items()] == [True]  # fmt: skip
+    mended = delivered.built(second, coarser=mend["coarser"])
+    assert mended["state"] == "built", mended["refusal"]
+    report = mended["report"]["disclosure"]
+    assert (report["releases"], report["releases_elsewhere"]) == (1, 1)
+    assert report["coarser"] == mend["coarser"]
+    assert report["all_releases"]["smallest_cell"] >= 15
+
+    elsewhere = _aged(delivered, "classes-for-others", "researcher-1", [24])
+    assert delivered.built(elsewhere)["state"] == "built"
+
+
+def test_a_key_is_shown_coarser_and_no_other_way(delivered: House) -> None:
+    """What is asked for has to be coarser than permitted, and of a key."""
+    permit = delivered.granted("coarser-than-permitted")
+
+    def asked(**changes: Any) -> str:
+        refusal = refusal_of(lambda: delivered.built(permit, **changes))
+        return f"{refusal.problem['detail']} {refusal.problem['next_step']}"
+
+    assert "wage can't be shown coarser: only keys can" in asked(coarser={"wage": "withheld"})
+    both = {"coarser": {"age_class": "withheld"}, "only": {"age_class": ["15-19"]}}
+    assert "Units are chosen by age_class" in asked(**both)
+    finer = delivered.built(permit, coarser={"arrondissement": "province"})
+    assert finer["refusal"]["type"].endswith("bad-request")
+    assert "coarser than permitted are: withheld" in finer["refusal"]["detail"]
+    hidden = delivered.built(permit, coarser={"arrondissement": "withheld", "age_class": "20,25"})
+    assert hidden["state"] == "built", hidden["refusal"]
