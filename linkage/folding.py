@@ -28,6 +28,8 @@ NOTHING: Final = pa.scalar(None, pa.string())
 
 def fold(text: str) -> str:
     """Upper case without accents; letters of other scripts stay as they are."""
+    if text.isascii():
+        return text.strip().upper()
     apart = unicodedata.normalize("NFKD", text.strip().upper().translate(_LETTERS))
     return "".join(c for c in apart if not unicodedata.combining(c)).upper().translate(_LETTERS)
 

@@ -344,6 +344,8 @@ def _with_contradicted(
 ) -> Scored:
     """The pairs, and those whose number name or birth date contradict, wherever they were found."""
     left, right = proof.contradicted
+    if not len(left):
+        return pairs
     known = np.isin(_key(encoded, left, right), _key(encoded, pairs.left, pairs.right))
     more = weigh(weights, tables, Pairs(encoded, left[~known], right[~known]))
     return joined([pairs, more], len(weights.comparisons))
@@ -351,6 +353,8 @@ def _with_contradicted(
 
 def _contradicted(encoded: Encoded, pairs: Scored, proof: Numbered) -> Any:
     """Pairs with one number that name or birth date contradict: never linked by likeness."""
+    if not len(proof.contradicted[0]):
+        return np.zeros(len(pairs), np.bool_)
     return np.isin(_key(encoded, pairs.left, pairs.right), _key(encoded, *proof.contradicted))
 
 

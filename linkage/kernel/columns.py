@@ -469,6 +469,12 @@ def key(side: Side, parts: Sequence[str]) -> Packed:
     return whole
 
 
+def runs(ordered: Packed) -> Ints:
+    """How many times each value comes, of values in order."""
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
+    return np.diff(np.append(starts, len(ordered)))
+
+
 def date_codes(year: Ints, month: Ints, day: Ints) -> Codes:
     """Codes of dates by part, month and day 0 where unknown; MISSING where the year is 0."""
     codes = (year - _FIRST_YEAR) * _YEAR_DAYS + month * 32 + day

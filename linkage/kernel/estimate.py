@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from linkage.kernel.blocks import Blocked, pairs_of
-from linkage.kernel.columns import Encoded, Ints, address_parts, key
+from linkage.kernel.columns import Encoded, Ints, address_parts, key, runs
 from linkage.kernel.levels import EXACT, Comparison, Levels, Pairs, compared
 from linkage.kernel.weights import Floats, Singles, Weights, rarities, rarity_of, with_more
 
@@ -310,8 +310,7 @@ def _agreeing(encoded: Encoded, part: str, *, once: bool) -> tuple[float, float]
         return float(np.maximum(others, 0.0).sum()), float(len(others)) * max(encoded.people - 1, 1)
     if part == "address":
         keys = key(encoded.a, address_parts(encoded.parts))
-        counts = np.unique(keys[keys != 0], return_counts=True)[1].astype(np.float64)
-        return _of_one_file(counts)
+        return _of_one_file(runs(np.sort(keys[keys != 0])).astype(np.float64))
     a, b = (counts.astype(np.float64) for counts in _counts(encoded, part))
     if once or encoded.one_file:
         return _of_one_file(a)

@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from linkage.kernel.columns import NAMES, Encoded, key
+from linkage.kernel.columns import NAMES, Encoded, key, runs
 from linkage.kernel.levels import Comparison, Levels, Pairs
 
 Floats = npt.NDArray[np.float64]
@@ -124,8 +124,11 @@ def _together(encoded: Encoded, parts: tuple[str, str]) -> Singles:
     if len(rows) < BINS:
         return result
     keys = key(encoded.a, parts)[rows]
-    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    others, expected = (counts[inverse] - 1).astype(np.float64), share[rows] * len(rows)
+    order = np.argsort(keys)
+    counts = runs(keys[order])
+    others = np.empty(len(rows))
+    others[order] = np.repeat(counts - 1, counts)
+    expected = share[rows] * len(rows)
     rare = np.log(share[rows])
     edges = np.quantile(rare, np.linspace(0, 1, BINS + 1))
     places = np.clip(np.searchsorted(edges, rare, side="right") - 1, 0, BINS - 1)
