@@ -22,7 +22,6 @@ import pyrage
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hpke import (
     AEAD,
     KDF,
@@ -31,11 +30,11 @@ from cryptography.hazmat.primitives.hpke import (
     MLKEM768X25519PublicKey,
     Suite,
 )
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import Connection, func, insert, select
 
 from keyvault import tables
 from keyvault.errors import KeyringError, SealError, SignatureError
+from keyvault.primitives import hkdf
 from keyvault.secret import (
     AGE_PURPOSE,
     MAC_PURPOSES,
@@ -175,12 +174,7 @@ class RoleKeys:
     def derived(self, use: str) -> dict[int, Secret]:
         """A secret for another use from each version, by HKDF-SHA256."""
         info = f"schakel/1 {use}".encode()
-        return {
-            version: Secret(
-                HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(reveal(raw))
-            )
-            for version, raw in self._raw.items()
-        }
+        return {version: Secret(hkdf(reveal(raw), info)) for version, raw in self._raw.items()}
 
     def _decrypt(self, sealed: SealedKey) -> bytes:
         if sealed.role != self.role:

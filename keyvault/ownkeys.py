@@ -10,8 +10,6 @@ used before its proof was checked. A state isn't covered: it changes.
     KeyMaker   makes, proves and opens; only where the vault role's private half is
 """
 
-import hashlib
-import hmac
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -23,7 +21,8 @@ from sqlalchemy.exc import IntegrityError
 from keyvault import tables
 from keyvault.errors import KeyringError, SealError
 from keyvault.keyring import RoleKeys, SealedKey, Sealer, new_key_id, next_version
-from keyvault.secret import AGE_PURPOSE, SIGNING_PURPOSES, FileKey, Secret, reveal
+from keyvault.primitives import is_mac, mac
+from keyvault.secret import AGE_PURPOSE, SIGNING_PURPOSES, FileKey, reveal
 from keyvault.signing import canonical, public_text, to_base64url, utc_text
 
 SERVICE = "service"
@@ -139,12 +138,15 @@ class KeyMaker:
         }
         secrets = self._vault_role().derived("row proof")
         version = max(secrets)
-        return {**values, "proof": version.to_bytes(4) + _proof(secrets[version], values)}
+        return {
+            **values,
+            "proof": version.to_bytes(4) + mac(reveal(secrets[version]), _proved(values)),
+        }
 
     def prove(self, values: Mapping[str, Any], proof: bytes) -> None:
         """SealError unless this vault made the row; `values` are its PROVED columns."""
         secret = self._vault_role().derived("row proof").get(int.from_bytes(proof[:4]))
-        if secret is None or not hmac.compare_digest(proof[4:], _proof(secret, values)):
+        if secret is None or not is_mac(proof[4:], reveal(secret), _proved(values)):
             raise SealError(
                 f"The row of a key for {values['purpose']} was not made by this vault, or was "
                 "changed; restore the key table from its backup and find out who wrote to it."
@@ -173,7 +175,7 @@ class KeyMaker:
         return sealed, None
 
 
-def _proof(secret: Secret, values: Mapping[str, Any]) -> bytes:
+def _proved(values: Mapping[str, Any]) -> bytes:
     document = {name: values[name] for name in PROVED}
     document["sealed"] = to_base64url(values["sealed"])
-    return hmac.new(reveal(secret), canonical(document), hashlib.sha256).digest()
+    return canonical(document)

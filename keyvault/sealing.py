@@ -24,10 +24,9 @@ import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from keyvault.errors import SealError
+from keyvault.primitives import hkdf
 from keyvault.secret import AGE_PURPOSE, MAC_PURPOSES, SIGNING_PURPOSES, FileKey, reveal
 
 _NONCE = 12
@@ -152,4 +151,4 @@ def _derived(key: FileKey, use: str, binding: str) -> bytes:
     if key.purpose in _NOT_FOR_FILES:
         raise SealError(f"A key for {key.purpose} never seals files; ask for a key of their own.")
     info = f"schakel/1 {use}\n{binding}".encode()
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(reveal(key))
+    return hkdf(reveal(key), info)

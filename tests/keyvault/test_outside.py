@@ -21,6 +21,7 @@ from keyvault.merkle import (
     verify_subtree_consistency,
     verify_subtree_inclusion,
 )
+from keyvault.primitives import hkdf, is_mac, mac
 from keyvault.pseudonyms import _Cmac
 from keyvault.sealing import gcm_open
 from keyvault.secret import FileKey
@@ -87,6 +88,36 @@ def test_ed25519(vectors: Path) -> None:
                 check_bytes(bytes.fromhex(case["msg"]), signature, public)
     assert tried["valid"] > 80
     assert tried["invalid"] > 50
+
+
+@pytest.mark.vectors
+def test_hkdf(vectors: Path) -> None:
+    """Ours has no salt and gives 32 bytes; of the cases without salt, as many as they ask for."""
+    tried = 0
+    for _, case in _wycheproof(vectors, "hkdf_sha256"):
+        if case["salt"] or case["result"] != "valid":
+            continue
+        given = hkdf(bytes.fromhex(case["ikm"]), bytes.fromhex(case["info"]))
+        expected = bytes.fromhex(case["okm"])[:32]
+        assert given[: len(expected)] == expected
+        tried += 1
+    assert tried > 15
+
+
+@pytest.mark.vectors
+def test_hmac(vectors: Path) -> None:
+    """Whole tags only: a cut one is no tag, valid as others may call it."""
+    tried = Counter[str]()
+    for group, case in _wycheproof(vectors, "hmac_sha256"):
+        key, data, tag = (bytes.fromhex(case[name]) for name in ("key", "msg", "tag"))
+        whole = group["tagSize"] == 256
+        tried[f"{case['result']} {whole}"] += 1
+        assert is_mac(tag, key, data) == (case["result"] == "valid" and whole)
+        if case["result"] == "valid":
+            assert mac(key, data)[: len(tag)] == tag
+    assert tried["valid True"] > 20
+    assert tried["invalid True"] > 40
+    assert tried["valid False"] > 20
 
 
 @pytest.mark.vectors

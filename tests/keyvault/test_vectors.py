@@ -1,6 +1,7 @@
 """Byte formats that must not change: each against vectors made by a second description."""
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from keyvault.pseudonyms import Origins, Reading, check, pseudonyms, subject_ids
 from keyvault.sealing import open_bytes, read_table
 from keyvault.secret import FileKey, reveal
 from keyvault.signing import public_text
+from keyvault.tiles import Layers, bundle, read_bundle, read_name, tile_name
 from tests.keyvault.vectors.generate import FOLDER, VECTORS
 
 
@@ -37,6 +39,18 @@ def test_every_vector_file_is_described() -> None:
     described = (FOLDER / "README.md").read_text()
     assert {file.stem for file in FOLDER.glob("*.json")} == set(VECTORS)
     assert all(f"`{name}.json`" in described for name in VECTORS)
+
+
+def test_a_format_changes_by_a_new_version_only() -> None:
+    """The vectors of every version that was ever written under are the ones they were."""
+    frozen = [line.split() for line in (FOLDER / "frozen.txt").read_text().splitlines()]
+    assert {name for name, _, _ in frozen} == set(VECTORS)
+    for name, version, sha256 in frozen:
+        data = (FOLDER / f"{name}.json").read_bytes()
+        assert hashlib.sha256(data).hexdigest() == sha256, (
+            f"{name} is not version {version} any more: keep its vectors, and give what is new a "
+            "version and vectors of its own"
+        )
 
 
 def test_subject_ids() -> None:
@@ -74,6 +88,34 @@ def test_receipts() -> None:
     unsigned = {name: value for name, value in vectors["receipt"].items() if name != "signature"}
     assert signing.seal_document(unsigned, private) == vectors["receipt"]
     signing.verify_receipt(vectors["receipt"], vectors["receipt"]["signature"]["key"])
+
+
+def test_manifests() -> None:
+    vectors = load("manifest")
+    private = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(vectors["private"]))
+    document = vectors["manifest"]
+    assert signing.canonical(document).decode() == vectors["signed_bytes"]
+    sealed = signing.seal_document(document, private)
+    assert signing.canonical(sealed["signature"]).decode() == vectors["signature"]
+    signing.verify_receipt(sealed, json.loads(vectors["signature"])["key"])
+
+
+def test_tiles() -> None:
+    vectors = load("tiles")
+    layers, made = Layers(), []
+    for position in range(vectors["leaves"]):
+        made += layers.push(leaf_hash(signing.canonical({"position": position})))
+    found = {
+        tile_name(level, number, len(hashes) // 32): hashes.hex()
+        for level, number, hashes in (*made, *layers.rest())
+    }
+    assert found == vectors["tiles"]
+    leaves = [leaf.encode() for leaf in vectors["bundle"]["leaves"]]
+    assert bundle(leaves).hex() == vectors["bundle"]["data"]
+    assert read_bundle(bytes.fromhex(vectors["bundle"]["data"])) == leaves
+    for case in vectors["names"]:
+        place = (case["level"], case["number"], case["width"])
+        assert (tile_name(*place), read_name(case["name"])) == (case["name"], place)
 
 
 def test_permits() -> None:

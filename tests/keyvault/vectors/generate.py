@@ -115,6 +115,51 @@ def receipt() -> dict[str, Any]:
     return {"private": seed.hex(), "receipt": {**document, "signature": signature}}
 
 
+def manifest() -> dict[str, Any]:
+    seed = key("receipt")
+    document = {
+        "type": "manifest",
+        "version": 1,
+        "project": "neet",
+        "permit": "permit-1",
+        "period": "2024",
+        "deliveries": ["d-1", "d-2"],
+        "files": [{"path": "data/units.csv", "bytes": 12, "sha256": key("file").hex()}],
+    }
+    signature = {
+        "key": plain.b64u(plain.ed25519_public(seed)),
+        "signature": plain.b64u(plain.ed25519_sign(seed, plain.canonical(document))),
+    }
+    return {
+        "about": "the package holds the two as manifest.json and manifest.sig; what a manifest "
+        "lists is policies' to say, what is signed are its canonical bytes",
+        "private": seed.hex(),
+        "manifest": document,
+        "signed_bytes": plain.canonical(document).decode(),
+        "signature": plain.canonical(signature).decode(),
+    }
+
+
+def tiles() -> dict[str, Any]:
+    leaves = [plain.canonical({"position": number}) for number in range(300)]
+    return {
+        "about": 'leaves are {"position":n} for n = 0 … 299',
+        "leaves": len(leaves),
+        "tiles": {name: data.hex() for name, data in plain.tiles(leaves).items()},
+        "bundle": {"leaves": ["", "a", "é"], "data": plain.bundle([b"", b"a", "é".encode()]).hex()},
+        "names": [
+            {"level": level, "number": number, "width": width, "name": name}
+            for level, number, width, name in (
+                (0, 0, 256, "tile/0/000"),
+                (0, 1234067, 256, "tile/0/x001/x234/067"),
+                (2, 5, 17, "tile/2/005.p/17"),
+                (None, 999, 256, "tile/entries/999"),
+                (None, 1000, 1, "tile/entries/x001/000.p/1"),
+            )
+        ],
+    }
+
+
 def permit() -> dict[str, Any]:
     seed = key("permit")
     document = {
@@ -267,8 +312,10 @@ VECTORS = {
     "pseudonym": pseudonym,
     "signature": signature,
     "receipt": receipt,
+    "manifest": manifest,
     "permit": permit,
     "ledger": ledger,
+    "tiles": tiles,
     "sealed_key": sealed_key,
     "sealed_bytes": sealed_bytes,
     "sealed_table": sealed_table,

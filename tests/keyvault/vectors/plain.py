@@ -221,3 +221,21 @@ def key_id(origin: str, seed: bytes) -> bytes:
 def verifier(origin: str, seed: bytes) -> str:
     identified = base64.b64encode(b"\x01" + ed25519_public(seed)).decode()
     return f"{origin}+{key_id(origin, seed).hex()}+{identified}"
+
+
+def bundle(leaves: list[bytes]) -> bytes:
+    """C2SP tlog-tiles: entries, each after its length."""
+    return b"".join(len(leaf).to_bytes(2, "big") + leaf for leaf in leaves)
+
+
+def tiles(leaves: list[bytes]) -> dict[str, bytes]:
+    """C2SP tlog-tiles of fewer than 65,536 leaves: level 0, and level 1 over complete tiles."""
+    hashes = [hashlib.sha256(b"\0" + leaf).digest() for leaf in leaves]
+    complete = [merkle_root(leaves[at : at + 256]) for at in range(0, len(leaves) - 255, 256)]
+    made = {}
+    for level, nodes in enumerate((hashes, complete)):
+        for number, at in enumerate(range(0, len(nodes), 256)):
+            part = nodes[at : at + 256]
+            partial = f".p/{len(part)}" if len(part) < 256 else ""
+            made[f"tile/{level}/{number:03}{partial}"] = b"".join(part)
+    return made
