@@ -14,6 +14,7 @@ from api.commands import (
     BadInput,
     Chosen,
     app,
+    assessing,
     coarsening,
     custody,
     holders,
@@ -40,6 +41,7 @@ COMMANDS = (
     releases,
     records,
     linking,
+    assessing,
     coarsening,
 )
 """Imported for what they add to `app`."""

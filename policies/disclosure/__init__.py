@@ -1,8 +1,12 @@
 """Does anybody stand out: in one file, and what would mend it.
 
-`cells` counts the distinct units of every combination of values, with what the combinations are;
-`encoding` has columns as numbers, on which every measure works; `classes` what combinations tell:
-k, the risks that follow from it, l-diversity and t-closeness.
+cells         distinct units of every combination of values, and what the combinations are
+encoding      columns as numbers, on which every measure works
+classes       what combinations tell: k, the risks that follow from it, l-diversity, t-closeness
+frequencies   how many share a combination, here and in the population; missing as a wildcard
+individual    the risk of a record of a sample, of a household, of the file
+suda          records that few values suffice to single out
+assessment    all of it in one call
 """
 
 from policies.disclosure.cells import (

@@ -181,7 +181,8 @@ def _in_order(column: Coded) -> Coded:
     values = column.values
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         with suppress(pa.ArrowInvalid):
-            values = pc.cast(values, pa.float64())
+            empty = pc.equal(values, "")
+            values = pc.cast(pc.if_else(empty, pa.scalar(None, values.type), values), pa.float64())
     order = np.asarray(pc.array_sort_indices(values))
     place = np.empty(len(order), column.codes.dtype)
     place[order] = np.arange(len(order))
