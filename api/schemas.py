@@ -129,6 +129,8 @@ class ReleaseRequest(_Body):
     suppress: bool = True
     coarser: dict[str, str] = Field(default_factory=dict)
     """Key → how it is shown instead, coarser than permitted; a refusal says what would pass."""
+    leave_out: list[str] = Field(default_factory=list)
+    """Columns (`dataset.column`) that the permit allows and this release goes without."""
     formats: list[Literal["parquet", "csv", "dta", "sav"]] = Field(
         default=["parquet", "csv", "dta", "sav"], min_length=1
     )

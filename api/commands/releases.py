@@ -60,6 +60,10 @@ def release_build(
         list[str] | None,
         typer.Option(help="Show a key coarser: KEY=HOW, as a refusal proposes (or withheld)."),
     ] = None,
+    leave_out: Annotated[
+        list[str] | None,
+        typer.Option(help="Go without a column that is permitted: DATASET.COLUMN."),
+    ] = None,
     suppress: Annotated[
         bool, typer.Option(help="Suppress single values where the permit allows it.")
     ] = True,
@@ -87,6 +91,7 @@ def release_build(
                 "only": chosen,
                 "suppress": suppress,
                 "coarser": shown,
+                "leave_out": leave_out or [],
                 "language": language,
                 **({"formats": file_format} if file_format else {}),
             },

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from linkage.datasets import Dataset
-from policies import coarsening, links
+from policies import PolicyError, coarsening, links
 from policies.coarsening import NOT_IN_SOURCE, Rule
 from policies.permits import PermittedDataset, Terms
 
@@ -148,6 +148,57 @@ def _most_said(said: pa.Table, key: str, units: Any) -> Any:
     # index_in gives the first place of a subject, which is its best one
     places = pc.index_in(units, value_set=ordered[SUBJECT].combine_chunks())
     return ordered[key].combine_chunks().take(places)
+
+
+def own_keys(
+    own: Sequence[Source], sources: Sequence[Source], terms: Terms, shown: pa.Table
+) -> pa.Table:
+    """How the holder of some of a release's sources would show the keys of its units itself: from
+    the variables that the keys are made of or, where a key comes from others, from a variable of
+    its own of the same semantic type. `unit` and the keys that its sources tell of.
+
+    Where its rows say several things about a unit, what is shown of it is taken if any of them says
+    so: the holder would find that.
+    """
+    heard: dict[str, list[pa.Table]] = {}
+    for key in terms.join.keys:
+        rule, kind = _made_by(sources, key)
+        for source in own:
+            values = _own_values(source, key, rule, kind)
+            if values is not None:
+                subjects = source.subjects(terms.universe.reference)
+                said = pa.table({"unit": subjects, "label": pc.cast(values, pa.string())})
+                heard.setdefault(key, []).append(said.drop_null())
+    units = shown["unit"].combine_chunks()
+    columns = {}
+    for key, tables in heard.items():
+        said = pa.concat_tables(tables).group_by(["unit", "label"]).aggregate([])
+        place = pc.index_in(said["unit"].combine_chunks(), value_set=units)
+        as_shown = pc.equal(said["label"].combine_chunks(), shown[key].combine_chunks().take(place))
+        said = said.append_column("rank", pc.if_else(pc.fill_null(as_shown, False), 0, 1))
+        said = said.sort_by([("rank", "ascending"), ("label", "ascending")])
+        first = pc.index_in(units, value_set=said["unit"].combine_chunks())
+        columns[key] = said["label"].combine_chunks().take(first)
+    return pa.table({"unit": units, **columns})
+
+
+def _made_by(sources: Sequence[Source], key: str) -> tuple[Rule, str]:
+    """The rule of a key and the semantic type that it is made of."""
+    source = next(source for source in sources if key in source.rules)
+    return source.rules[key], source._delivered(key)[1]
+
+
+def _own_values(source: Source, key: str, rule: Rule, kind: str) -> Any:
+    """A key's labels by a source's rows; None where it tells nothing of the key."""
+    if key in source.rules:
+        return source.coarsened(key)
+    named = [one.name for one in source.declared.variables if one.type == kind]
+    if len(named) != 1 or named[0] not in source.payload.column_names:
+        return None
+    try:
+        return rule.apply(source.payload[named[0]], kind)
+    except PolicyError:  # of another version of the codes: it can't be compared
+        return None
 
 
 def restrict(units: pa.Table, only: Mapping[str, Sequence[str]]) -> pa.Table:

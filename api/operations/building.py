@@ -42,7 +42,7 @@ from keyvault.keyring import RoleKeys, stored_key
 from keyvault.sealing import open_bytes, seal_bytes, write_table
 from keyvault.vault import Vault
 from linkage.datasets import Dataset as Declaration
-from policies import PolicyError, coarsening, cumulative, mending, scanner
+from policies import PolicyError, coarsening, cumulative, joinback, mending, scanner
 from policies import releases as packages
 from policies.cumulative import Assessment, Displayed, Suppression
 from policies.disclosure import DisclosureError
@@ -73,6 +73,8 @@ class _Opened:
     sources: list[Source]
     deliveries: dict[str, list[dict[str, Any]]]
     """What each dataset was put together from: generations, modes and counts."""
+    organisations: set[str]
+    """Those of the recipients."""
     earlier: list[str]
     history: list[Displayed]
     own: int
@@ -106,6 +108,7 @@ def build(
             source.permitted.id: assembly.dataset_rows(source, opened.permit, inside)
             for source in opened.sources
         }
+        found_back = _joined_back(opened, tested.displayed, rows)
         progress("pseudonymise", 0.6)
         tables, old = _pseudonymised(engine, vault, opened, tested.displayed, rows, now)
         _refuse_identifiers(tables)
@@ -122,6 +125,7 @@ def build(
             "releases": opened.own + 1,
             "releases_elsewhere": len(opened.history) - opened.own,
             "coarser": opened.release.request.get("coarser", {}),
+            "recipients_that_are_holders": [one.to_doc() for one in found_back],
         }
         report |= shape.figures(opened.sources, opened.permit, universe, tested.displayed, rows)
         files = _packed(opened, tables, report)
@@ -176,6 +180,7 @@ def _open(
             title=application.document["title"],
             sources=[source for source, _ in sources.values()],
             deliveries={name: told for name, (_, told) in sources.items()},
+            organisations=held.organisations(session, vault, permit),
             earlier=[row.id for row in earlier],
             own=sum(row.project == permit.project for row in earlier),
             history=held.displayed(session, vault, objects, role, permit, earlier),
@@ -189,6 +194,9 @@ def _source(
     """What a dataset brings, and what is told of the deliveries it came in."""
     declared, counted = _counted(session, objects, role, permit, release, name)
     period, permitted = release.request["period"], found(permit.dataset(name))
+    without = release.request.get("leave_out", [])
+    kept = [one for one in permitted.variables if f"{name}.{one.as_}" not in without]
+    permitted = permitted.model_copy(update={"variables": kept})
     return Source.of(declared, permitted, period, counted.payload, counted.links), counted.told
 
 
@@ -316,6 +324,40 @@ def _without_cells(assessment: Assessment) -> str:
         f"units in this release alone, and {together} together with what its recipients received. "
         "The office sees which, and can tell what would mend it."
     )
+
+
+def _joined_back(
+    opened: _Opened, shown: Displayed, rows: Mapping[str, Rows]
+) -> list[joinback.JoinBack]:
+    """S39: what each recipient's organisation finds with the datasets that it delivered itself; a
+    Problem when that is fewer than k candidates for somebody."""
+    permit = opened.permit
+    reference, k = permit.universe.reference, permit.thresholds.k
+    found_back = []
+    for organisation in sorted(opened.organisations):
+        own = [source for source in opened.sources if source.declared.holder == organisation]
+        if own:
+            released = {
+                source.permitted.id: pa.table(
+                    {
+                        "unit": rows[source.permitted.id].subjects[reference],
+                        **rows[source.permitted.id].columns,
+                    }
+                )
+                for source in own
+            }
+            knows = assembly.own_keys(own, opened.sources, permit, shown.table)
+            outcome = joinback.join_back(organisation, shown.table, released, knows, k)
+            if not outcome.passes:
+                raise Problem(
+                    "disclosure",
+                    outcome.reason(),
+                    outcome.next_step(),
+                    {"recipient_is_holder": outcome.to_doc()},
+                    {"detail": f"{outcome.reason()} {outcome.spelled()}"},
+                )
+            found_back.append(outcome)
+    return found_back
 
 
 def _refuse_identifiers(tables: Mapping[str, pa.Table]) -> None:

@@ -37,6 +37,7 @@ def request(work: Work, asked: dict[str, Any]) -> Release:
     work.demand("release.build")
     permit = work.vault.permit(work.session.connection(), asked["permit"], "release", now=work.now)
     wanted, period = _wanted(permit, asked), asked["period"]
+    _refuse_unknown_columns(permit, asked)
     periods = dict.fromkeys(wanted, period)
     if permit.imported_pseudonyms is not None:
         periods[permit.imported_pseudonyms.dataset] = permit.imported_pseudonyms.period
@@ -130,6 +131,24 @@ def _universe(permit: Permit, asked: dict[str, Any], wanted: list[str]) -> list[
             f"The keys are {', '.join(permit.join.keys)}.",
         )
     return [name for name in allowed if name in chosen]
+
+
+def _refuse_unknown_columns(permit: Permit, asked: dict[str, Any]) -> None:
+    """What is left out has to be something that would have been in it, and no key."""
+    columns = {
+        f"{entry.id}.{variable.as_}"
+        for entry in permit.datasets
+        for variable in entry.variables
+        if variable.as_ not in permit.join.keys
+    }
+    if unknown := set(asked.get("leave_out") or []) - columns:
+        raise Problem(
+            "bad-request",
+            f"{', '.join(sorted(unknown))} can't be left out: the permit has no such column, or it "
+            "is a key.",
+            f"It has {', '.join(sorted(columns)) or 'none but keys'}; a key is withheld with "
+            "--coarser KEY=withheld.",
+        )
 
 
 # -- what a worker built ---------------------------------------------------------------------------

@@ -6,6 +6,8 @@ import pytest
 
 from api import cli
 from api.client import read_identities
+from api.demo.cast import ADMINISTRATORS
+from api.profiles import Profile
 from tests.api.house import House, refusal_of
 
 
@@ -62,7 +64,7 @@ def test_projects_that_share_a_recipient_organisation_are_tested_together(
 
 def test_a_key_is_shown_coarser_and_no_other_way(delivered: House) -> None:
     """What is asked for has to be coarser than permitted, and of a key."""
-    permit = delivered.granted("coarser-than-permitted")
+    permit = delivered.granted("coarser-than-permitted", "researcher-2")
 
     def asked(**changes: Any) -> str:
         refusal = refusal_of(lambda: delivered.built(permit, **changes))
@@ -76,3 +78,51 @@ def test_a_key_is_shown_coarser_and_no_other_way(delivered: House) -> None:
     assert "coarser than permitted are: withheld" in finer["refusal"]["detail"]
     hidden = delivered.built(permit, coarser={"arrondissement": "withheld", "age_class": "20,25"})
     assert hidden["state"] == "built", hidden["refusal"]
+
+
+def _for_a_holder(house: House, project: str, **changes: Any) -> dict[str, Any]:
+    """A request of which somebody at the employment service, a holder, is a recipient too."""
+    person = "researcher-3"
+    house.profiles[person] = Profile.new(person, "Somebody at the employment service", "")
+    enrolment = house.enrolment(person, "vdab", ["researcher"])
+    signatures = [house.profiles[signer].sign(enrolment) for signer in ADMINISTRATORS]
+    house[ADMINISTRATORS[0]].post("/people", {"document": enrolment, "signatures": signatures})
+    document = house.application(project, "researcher-2", **changes)
+    recipient = house.recipient("researcher-2")
+    document["recipients"].append({"person": person, "age_recipient": recipient})
+    return document
+
+
+def test_a_recipient_that_is_a_holder_doesnt_find_its_own_people(delivered: House) -> None:
+    """S39: the employment service receives what it delivered: its own columns point out fewer than
+    k; the refusal says which columns to leave out, and without them it is built."""
+    permit = delivered.story.granted(
+        delivered, "researcher-2", _for_a_holder(delivered, "for-a-holder")
+    )
+    refused = delivered.built(permit)
+    assert refused["state"] == "refused"
+    problem = refused["refusal"]
+    assert problem["type"].endswith("disclosure")
+    assert "vdab receives the release and delivered employment-service" in problem["detail"]
+    assert "For instance" in problem["detail"]
+    told = problem["recipient_is_holder"]
+    assert 0 < told["smallest"] < told["k"] == 5
+    columns = [name for name in told["leave_out"] if "." in name]
+    keys = {name: "withheld" for name in told["leave_out"] if "." not in name}
+    assert all(f"--leave-out {name}" in problem["next_step"] for name in columns)
+    assert all(f"--coarser {key}=withheld" in problem["next_step"] for key in keys)
+    member = delivered["researcher-2"].get(f"/releases/{refused['id']}")["refusal"]
+    assert "For instance" not in member["detail"]
+
+    mended = delivered.built(permit, leave_out=columns, coarser=keys)
+    assert mended["state"] == "built", mended["refusal"]
+    found = mended["report"]["disclosure"]["recipients_that_are_holders"]
+    assert [(one["organisation"], one["passes"]) for one in found] == [("vdab", True)]
+    assert found[0]["smallest"] >= 5
+
+
+def test_what_is_left_out_was_permitted(delivered: House) -> None:
+    permit = delivered.granted("going-without", "researcher-2")
+    refusal = refusal_of(lambda: delivered.built(permit, leave_out=["units.age_class"]))
+    assert "units.age_class can't be left out" in refusal.problem["detail"]
+    assert "social-security.wage" in refusal.problem["next_step"]
