@@ -96,7 +96,8 @@ _ACROSS: Final = {
 def _crossed(pairs: Pairs) -> Bools | None:
     """Whether first and last name of one stand in the other's last and first name.
 
-    One of them must agree exactly across, none straight, and the other must be alike.
+    One of them must agree exactly across, none straight, and the other must be alike, a nickname, an
+    initial, or a part of the other (a partner's name).
     """
     first, last = pairs.straight("joined"), pairs.straight("last")
     one = (first[0] == last[1]) & (first[0] >= 0)
@@ -111,11 +112,20 @@ def _crossed(pairs: Pairs) -> Bools | None:
     present = (left >= 0) & (right >= 0)
     crossed[rows[~present]] = False
     rows, left, right = rows[present], left[present], right[present]
-    alike = np.flatnonzero(ceiling(words, left, right) >= SIMILAR)
-    fits = np.zeros(len(rows), np.bool_)
+    nick = words.nicknames[left]
+    fits = (nick >= 0) & (nick == words.nicknames[right])
+    fits |= _initial(words, left, right) | contained(words, left, right)
+    alike = np.flatnonzero(~fits & (ceiling(words, left, right) >= SIMILAR))
     fits[alike] = likeness(words, left[alike], right[alike]) >= SIMILAR
     crossed[rows[~fits]] = False
     return crossed
+
+
+def _initial(words: Vocabulary, left: Codes, right: Codes) -> Bools:
+    """Whether one text is a single letter, with which the other begins."""
+    one: Bools = np.minimum(words.lengths[left], words.lengths[right]) == 1
+    one &= words.starts[left] & 0xFF == words.starts[right] & 0xFF
+    return one
 
 
 class Comparison(ABC):
@@ -311,8 +321,7 @@ class FirstName(Comparison):
         nick = words.nicknames[one]
         best = self._graded(ceiling(words, one, two))
         best[may_be_slip(words, one, two)] = self.level("close")
-        short = np.minimum(words.lengths[one], words.lengths[two]) == 1
-        best[short & (words.starts[one] & 0xFF == words.starts[two] & 0xFF)] = self.level("initial")
+        best[_initial(words, one, two)] = self.level("initial")
         best[(nick >= 0) & (nick == words.nicknames[two])] = self.level("nickname")
         best[self._called_by_second(pairs, rows, one, two)] = self.level("second")
         levels[rows] = best
@@ -531,6 +540,8 @@ class Sex(_One):
     name = "sex"
     words = ("missing", "exact", "different")
     rates: Mapping[str, Rates] = {"exact": (0.985, 0.45, 0.5), "different": (0.015, 0.55, 0.5)}
+    # of another first name and of the other sex is rather a brother or sister, a twin perhaps
+    rare: Mapping[str, tuple[str, float]] = {"different": ("exact", 0.03)}
     rarity: Mapping[str, str] = {}
     atoms = ("sex",)
 
