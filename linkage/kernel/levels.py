@@ -96,8 +96,8 @@ _ACROSS: Final = {
 def _crossed(pairs: Pairs) -> Bools | None:
     """Whether first and last name of one stand in the other's last and first name.
 
-    One of them must agree exactly across, none straight, and the other must be alike, a nickname, an
-    initial, or a part of the other (a partner's name).
+    One of them must agree exactly across, none straight, and the other must be alike, a nickname,
+    an initial, or a part of the other (a partner's name).
     """
     first, last = pairs.straight("joined"), pairs.straight("last")
     one = (first[0] == last[1]) & (first[0] >= 0)
