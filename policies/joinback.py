@@ -21,8 +21,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from policies.coarsening import MISSING_CODES, STATUS
+from policies.coarsening import STATUS
 from policies.disclosure import Cell, Integers, encode, pack
+from policies.matching import Pair, candidates
 
 UNIT = "unit"
 _MOST_TRIES = 128
@@ -122,7 +123,7 @@ def join_back(
     for place in places.values():
         inside[place] = True
 
-    def candidates(without: Sequence[str]) -> Integers:
+    def found_without(without: Sequence[str]) -> Integers:
         profile = [
             part
             for name, table in own.items()
@@ -132,7 +133,7 @@ def join_back(
             shown, knows, [key for key in keys if key not in without], profile, inside
         )
 
-    found = candidates(())
+    found = found_without(())
     failing = inside & (found > 0) & (found < k)
     seen = found[inside & (found > 0)]
     return JoinBack(
@@ -143,16 +144,18 @@ def join_back(
         smallest=int(seen.min()) if len(seen) else 0,
         failing=int(failing.sum()),
         example=_example(shown, own, places, keys, found, failing) if failing.any() else None,
-        leave_out=_fewest([*columns, *keys], candidates, inside, k) if failing.any() else None,
+        leave_out=_fewest([*columns, *keys], found_without, inside, k) if failing.any() else None,
     )
 
 
-def _fewest(columns: Sequence[str], candidates: Any, inside: Any, k: int) -> tuple[str, ...] | None:
+def _fewest(
+    columns: Sequence[str], found_without: Any, inside: Any, k: int
+) -> tuple[str, ...] | None:
     """The smallest choice of columns and keys without which everybody has k candidates; of two as
     small, the one with fewer keys."""
     every = (chosen for size in range(1, len(columns)) for chosen in combinations(columns, size))
     for without in (*islice(every, _MOST_TRIES), tuple(columns)):
-        found = candidates(without)
+        found = found_without(without)
         if not (inside & (found > 0) & (found < k)).any():
             return without
     return None
@@ -189,43 +192,18 @@ def _text(column: Any) -> Any:
 def _candidates(
     shown: pa.Table, knows: pa.Table, keys: Sequence[str], profile: list[Integers], inside: Any
 ) -> Integers:
-    """For each released unit how many could be it, of those in the same datasets."""
-    group, _ = pack([*profile], [int(part.max(initial=0)) + 1 for part in profile], len(inside))
+    """For each released unit how many could be it, of those in the same datasets; 0 outside."""
     units = shown.column(UNIT).combine_chunks()
-    place = pc.index_in(units, value_set=knows.column(UNIT).combine_chunks())
-    said, asked, hidden, unknown = [], [], [], []
-    for key in keys:
-        labels = shown.column(key).cast(pa.string()).combine_chunks()
-        own = knows.column(key).cast(pa.string()).combine_chunks().take(place)
-        codes, _ = encode(pc.fill_null(pa.concat_arrays([labels, own]), ""))
-        said.append(codes[: len(units)])
-        asked.append(codes[len(units) :])
-        missing = pc.is_in(labels, value_set=pa.array(list(MISSING_CODES)))
-        hidden.append(missing.to_numpy(zero_copy_only=False))
-        unknown.append(pc.is_null(own).to_numpy(zero_copy_only=False))
-    found = np.zeros(len(units), np.int64)
-    for blank, who in _patterns(unknown, np.ones(len(units), bool)):
-        for covered, others in _patterns(hidden, inside):
-            compared = [at for at in range(len(keys)) if not (blank[at] or covered[at])]
-            left = [group[others], *(said[at][others] for at in compared)]
-            right = [group[who], *(asked[at][who] for at in compared)]
-            both = [np.concatenate(pair) for pair in zip(left, right, strict=True)]
-            sizes = [int(part.max(initial=0)) + 1 for part in both]
-            alike, kinds = pack(both, sizes, len(both[0]))
-            counts = np.bincount(alike[: len(others)], minlength=kinds)
-            found[who] += counts[alike[len(others) :]]
-    return found
-
-
-def _patterns(flags: Sequence[Any], among: Any) -> list[tuple[tuple[bool, ...], Integers]]:
-    """Every combination of flags that some units have, with those units."""
-    code: Integers = np.zeros(len(among), np.int64)
-    for flag in flags:
-        code = np.where(flag, 2 * code + 1, 2 * code)
-    return [
-        (tuple(bool(flag[who[0]]) for flag in flags), who)
-        for who in (np.flatnonzero(among & (code == one)) for one in np.unique(code[among]))
+    own = knows.take(pc.index_in(units, value_set=knows.column(UNIT).combine_chunks()))
+    there = pa.array(inside)
+    pairs = [Pair.known(part[inside], part[inside]) for part in profile]
+    pairs += [
+        Pair.of(own.column(key).filter(there), shown.column(key).filter(there)) for key in keys
     ]
+    found = np.zeros(len(units), np.int64)
+    within = int(inside.sum())
+    found[inside] = candidates(pairs, within, within)
+    return found
 
 
 def _example(

@@ -37,7 +37,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import rfc8785
 
-from policies import PolicyError, classifications, documents, labelled
+from policies import PolicyError, attack, classifications, documents, evidence, labelled
 from policies.coarsening import LANGUAGES, MISSING_CODES, OBSERVED, STATUS, Language, Rule
 from policies.cumulative import UNIT, Assessment, Suppression
 from policies.permits import Scenario
@@ -90,11 +90,22 @@ def report(
     suppression: Suppression,
     findings: Mapping[str, Sequence[Finding]],
     deliveries: Mapping[str, Sequence[Mapping[str, Any]]],
+    own: int | None = None,
+    coarser: Mapping[str, str] | None = None,
+    holders: Sequence[Mapping[str, Any]] = (),
+    attacks: Sequence[Mapping[str, Any]] = (),
+    changes: Sequence[Mapping[str, Any]] = (),
+    diversity: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The disclosure report as JSON values.
 
     `findings` are the scanner's, by table name; `deliveries` say by dataset what the release was
-    made of: generations, modes, and how many rows and units corrections touched.
+    made of: generations, modes, and how many rows and units corrections touched. `own` says how
+    many of the releases looked at are the project's own (all unless given), `coarser` how keys are
+    shown coarser than permitted, `holders` what recipients find that are holders themselves
+    (`policies.joinback`), `attacks` what an intruder makes of it (`policies.attack`), `changes`
+    what differs from the release before, and `diversity` what those who look alike have in common
+    (`policies.evidence`).
     """
     after = suppression.after
     found = {table: [asdict(one) for one in ones] for table, ones in sorted(findings.items())}
@@ -106,7 +117,9 @@ def report(
         "passes": suppression.allowed and not any(found.values()),
         "scenario": scenario.model_dump(),
         "units": after.units,
-        "releases": after.releases,
+        "releases": after.releases if own is None else own,
+        "releases_elsewhere": 0 if own is None else after.releases - own,
+        "coarser": dict(coarser or {}),
         "this_release": _figures(after.smallest_alone, after.sizes),
         "all_releases": _figures(after.smallest_together, after.sizes_together),
         "suppressed": {
@@ -116,6 +129,15 @@ def report(
             "values": dict(suppression.values),
         },
         "before_suppression": _failing(suppression.before),
+        "measures": evidence.measures(suppression.displayed, after.k),
+        "diversity": [dict(one) for one in diversity],
+        "attack": {
+            "bounds": attack.bounds(after.sizes),
+            "bounds_together": attack.bounds(after.sizes_together),
+            "tries": [dict(one) for one in attacks],
+        },
+        "recipients_that_are_holders": [dict(one) for one in holders],
+        "changes": [dict(one) for one in changes],
         "scanner": {"tables": found, "findings": sum(map(len, found.values()))},
         "deliveries": {name: [dict(one) for one in ones] for name, ones in deliveries.items()},
     }

@@ -42,7 +42,16 @@ from keyvault.keyring import RoleKeys, stored_key
 from keyvault.sealing import open_bytes, seal_bytes, write_table
 from keyvault.vault import Vault
 from linkage.datasets import Dataset as Declaration
-from policies import PolicyError, coarsening, cumulative, joinback, mending, scanner
+from policies import (
+    PolicyError,
+    attack,
+    coarsening,
+    cumulative,
+    evidence,
+    joinback,
+    mending,
+    scanner,
+)
 from policies import releases as packages
 from policies.cumulative import Assessment, Displayed, Suppression
 from policies.disclosure import DisclosureError
@@ -79,6 +88,8 @@ class _Opened:
     history: list[Displayed]
     own: int
     """How many of those are this project's own."""
+    last: Displayed | None
+    """The last of its own."""
     imported: Imported | None
 
 
@@ -99,7 +110,7 @@ def build(
     try:
         progress("join, coarsen and test", 0.3)
         opened = replace(opened, sources=[one.fitted(opened.permit) for one in opened.sources])
-        opened, tested = _tested(opened)
+        opened, tested, register = _tested(opened)
         inside = tested.displayed.table["unit"].combine_chunks()
         opened = replace(
             opened, sources=[source.fitted(opened.permit, inside) for source in opened.sources]
@@ -119,14 +130,10 @@ def build(
             suppression=tested,
             findings={},
             deliveries=opened.deliveries,
+            holders=[one.to_doc() for one in found_back],
+            **_evidence(opened, tested.displayed, register, rows),
         )
         universe = opened.release.request["universe"]
-        report |= {
-            "releases": opened.own + 1,
-            "releases_elsewhere": len(opened.history) - opened.own,
-            "coarser": opened.release.request.get("coarser", {}),
-            "recipients_that_are_holders": [one.to_doc() for one in found_back],
-        }
         report |= shape.figures(opened.sources, opened.permit, universe, tested.displayed, rows)
         files = _packed(opened, tables, report)
     except DisclosureError as fault:
@@ -174,6 +181,12 @@ def _open(
             name: _source(session, objects, role, permit, release, name)
             for name in release.request["datasets"]
         }
+        history = held.displayed(session, vault, objects, role, permit, earlier)
+        ours = [
+            shown
+            for row, shown in zip(earlier, history, strict=True)
+            if row.project == permit.project
+        ]
         return _Opened(
             release=release,
             permit=permit,
@@ -182,8 +195,9 @@ def _open(
             deliveries={name: told for name, (_, told) in sources.items()},
             organisations=held.organisations(session, vault, permit),
             earlier=[row.id for row in earlier],
-            own=sum(row.project == permit.project for row in earlier),
-            history=held.displayed(session, vault, objects, role, permit, earlier),
+            own=len(ours),
+            last=ours[-1] if ours else None,
+            history=history,
             imported=imported,
         )
 
@@ -240,9 +254,10 @@ def _refuse_too_fine(sources: Sequence[Source]) -> None:
 # -- the test --------------------------------------------------------------------------------------
 
 
-def _tested(opened: _Opened) -> tuple[_Opened, Suppression]:
+def _tested(opened: _Opened) -> tuple[_Opened, Suppression, pa.Table]:
     """What may be shown of the keys, and the figures of the test; a Problem when nothing may. What
-    was opened comes back with the rules by which the keys are shown.
+    was opened comes back with the rules by which the keys are shown, and beside it the keys of
+    everybody in the universe by the same rules, nothing withheld.
 
     `only` chooses units by a key's value, and so shows that value of each of them: nothing can be
     suppressed then, and whoever's value was withheld before for the same moment isn't chosen.
@@ -268,8 +283,9 @@ def _tested(opened: _Opened) -> tuple[_Opened, Suppression]:
         if key in permit.join.keys
     }
     k, scenario, allowed = permit.thresholds.k, permit.scenario, permit.thresholds.suppression
+    coarser = release.request.get("coarser", {})
     try:
-        shown, shown_by = mending.shown_as(units, rules, release.request.get("coarser", {}))
+        shown, shown_by = mending.shown_as(units, rules, coarser)
     except mending.NoSuchViewError as fault:
         raise Problem("bad-request", str(fault), "Build it again with one of these.") from None
     current = Displayed.under(release.id, period, shown, shown_by, scenario, k)
@@ -283,7 +299,9 @@ def _tested(opened: _Opened) -> tuple[_Opened, Suppression]:
         whole = Displayed.under(release.id, period, everybody, rules, scenario, k)
         mend = mending.mildest(opened.history, whole, rules, scenario, k, allowed)
         raise _stands_out(outcome, reason, mend, only)
-    return replace(opened, sources=[one.shown_by(shown_by) for one in opened.sources]), outcome
+    register, _ = mending.shown_as(everybody, rules, coarser)
+    sources = [one.shown_by(shown_by) for one in opened.sources]
+    return replace(opened, sources=sources), outcome, register
 
 
 def _stands_out(
@@ -324,6 +342,28 @@ def _without_cells(assessment: Assessment) -> str:
         f"units in this release alone, and {together} together with what its recipients received. "
         "The office sees which, and can tell what would mend it."
     )
+
+
+def _evidence(
+    opened: _Opened, shown: Displayed, register: pa.Table, rows: Mapping[str, Rows]
+) -> dict[str, Any]:
+    """What the report tells besides the test: see `packages.report`."""
+    permit, scenario = opened.permit, opened.permit.scenario
+    released = {
+        name: pa.table({"unit": part.subjects[permit.universe.reference], **part.columns})
+        for name, part in rows.items()
+    }
+    tries = attack.simulate(
+        opened.history, shown, register, scenario.changing, scenario.moments, seed=0
+    )
+    last, k = opened.last, permit.thresholds.k
+    return {
+        "own": opened.own + 1,
+        "coarser": opened.release.request.get("coarser", {}),
+        "attacks": [one.to_doc() for one in tries],
+        "changes": [evidence.changes(last, shown, k)] if last is not None else [],
+        "diversity": evidence.diversity(shown, released, scenario.sensitive),
+    }
 
 
 def _joined_back(
