@@ -69,6 +69,17 @@ def assess(
         int | None,
         typer.Option(help="Largest set of keys searched for special uniques; all up to 10.", min=1),
     ] = None,
+    amount: Annotated[
+        str | None, typer.Option(help="Column of amounts that one enterprise could dominate.")
+    ] = None,
+    dominance: Annotated[
+        str, typer.Option(help="The (n, k) rule: n make up more than k percent.")
+    ] = "2,85",
+    p: Annotated[float, typer.Option(help="The p% rule: the second largest comes within p%.")] = 10,
+    original: Annotated[
+        Path | None,
+        typer.Option(help="File this one was made from, the same rows: what protection cost."),
+    ] = None,
 ) -> None:
     """Say what a file tells about those in it: k, l, t, risks, special uniques."""
     from policies.disclosure.assessment import Question
@@ -77,9 +88,9 @@ def assess(
     from policies.disclosure.frequencies import Missing
     from policies.disclosure.individual import Method
 
-    columns = _Columns(
-        file, _names("--keys", keys), unit, _names("--sensitive", sensitive), weights, household
-    )
+    others = (unit, weights, household, amount)
+    columns = _Columns(file, _names("--keys", keys), _names("--sensitive", sensitive), others)
+    n, percent = _rule(dominance)
     table = columns.read()
     asked = Question(
         units=columns.coded(table, unit),
@@ -97,6 +108,11 @@ def assess(
         method=Method(risk.value),
         fraction=fraction,
         largest=largest,
+        amounts=columns.numbers(table, amount),
+        n=n,
+        percent=percent,
+        p=p,
+        original=None if original is None else columns.keys_in(original),
     )
     told = assessed(_keys(table, columns.keys), asked)
     if the_screen().as_json:
@@ -115,6 +131,15 @@ def _names(option: str, given: str | None) -> list[str]:
     return found
 
 
+def _rule(given: str) -> tuple[int, float]:
+    """n and k of the (n, k) rule."""
+    try:
+        n, percent = given.split(",")
+        return int(n), float(percent)
+    except ValueError:
+        raise BadInput("--dominance needs two numbers, n and k, as 2,85.") from None
+
+
 def _keys(table: Any, names: Sequence[str]) -> "Keys":
     from policies.disclosure.encoding import Keys
 
@@ -127,16 +152,14 @@ class _Columns:
 
     file: Path
     keys: list[str]
-    unit: str | None
     sensitive: list[str]
-    weights: str | None
-    household: str | None
+    others: tuple[str | None, ...]
 
     def read(self) -> Any:
         """What is named, and no more."""
         from linkage import files
 
-        others = [one for one in (self.unit, self.weights, self.household) if one is not None]
+        others = [one for one in self.others if one is not None]
         for role in (*self.sensitive, *others):
             if role in self.keys:
                 raise BadInput(f"{role} is among the keys and something else too; name it once.")
@@ -155,13 +178,23 @@ class _Columns:
 
         if name is None:
             return None
+        column = table[name]
+        if pa.types.is_string(column.type):  # an empty text is missing
+            empty = pc.equal(column, "")
+            column = pc.if_else(empty, pa.scalar(None, column.type), column)
         try:
-            found = pc.cast(table[name], pa.float64())
+            found = pc.cast(column, pa.float64())
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             raise BadInput(
-                f"The weights in {name} aren't all numbers (as 12.5); give each row a positive one."
+                f"The column {name} isn't all numbers (as 12.5); put right what isn't."
             ) from None
-        return found.to_numpy()
+        return found.to_numpy(zero_copy_only=False)
+
+    def keys_in(self, file: Path) -> "Keys":
+        """The same keys in another file."""
+        from linkage import files
+
+        return _keys(files.read(file, self.keys), self.keys)
 
     def population(self, file: Path | None, unit: str | None) -> "Population | None":
         """The population file: the same keys, and the unit if it has it."""
@@ -206,7 +239,21 @@ def _for_people(told: Mapping[str, Any]) -> dict[str, Any]:
     shown["individual risk"] = f"{_risk(one)}; {one['global']:,.1f} expected to be named"
     if told["household_risk"]:
         shown["household risk"] = _risk(told["household_risk"])
-    return {**shown, **_special(told["suda"]), "discernibility": f"{told['discernibility']:,}"}
+    shown |= _special(told["suda"])
+    if told["dominance"]:
+        shown["dominance"] = _dominant(told["dominance"])
+    if told["utility"]:
+        one = told["utility"]
+        shown["lost"] = f"{_share(one['mean_loss'])}; {_share(one['mean_entropy'])} by entropy"
+    return {**shown, "discernibility": f"{told['discernibility']:,}"}
+
+
+def _dominant(one: Mapping[str, Any]) -> str:
+    """Cells with too large contributors."""
+    return (
+        f"of {one['cells']:,} combinations {one['dominated']:,} where {one['n']} have more than "
+        f"{one['percent']:g}%, {one['within_p']:,} where the second comes within {one['p']:g}%"
+    )
 
 
 def _small(one: Mapping[str, Any]) -> str:

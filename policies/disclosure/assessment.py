@@ -2,7 +2,8 @@
 
 `assess` says of a file what it tells about its units: how many share each combination of keys, what
 an intruder can conclude, and with which chance. What each figure means, its formula and its source
-stand with the measure it comes from: `classes`, `frequencies`, `individual`, `suda`.
+stand with the measure it comes from: `classes`, `frequencies`, `individual`, `suda`, `dominance`,
+`utility`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from policies.disclosure.classes import (
     k_of_subsets,
     measure,
 )
+from policies.disclosure.dominance import dominance
 from policies.disclosure.encoding import Coded, DisclosureError, Floats, Integers, Keys, starts
 from policies.disclosure.frequencies import (
     Frequencies,
@@ -29,6 +31,7 @@ from policies.disclosure.frequencies import (
 )
 from policies.disclosure.individual import Method, Risk, household_risk, individual_risk
 from policies.disclosure.suda import FRACTION, Scores, suda
+from policies.disclosure.utility import utility
 
 _ALL_SIZES: Final = 10
 """Keys up to which special uniques of every size are looked for; of more keys, those of up to
@@ -53,7 +56,9 @@ class Question:
     columns; `weights` a sampling weight for each row; `household` the household of each row. `k` is
     the threshold of `below_k`; `subsets` are sets of keys to count by themselves; `c` is that of
     recursive (c, l)-diversity, `fraction` the sampling fraction of DIS, `largest` the largest set
-    of keys in which special uniques are looked for.
+    of keys in which special uniques are looked for. `amounts` has a number for each row, by which
+    an enterprise could dominate its combination, under the (`n`, `percent`) and the `p`% rule.
+    `original` are the keys of the file that this one was made from, row by row.
     """
 
     units: Any = None
@@ -69,6 +74,11 @@ class Question:
     fraction: float = FRACTION
     scores: Scores = Scores.ELLIOT
     largest: int | None = None
+    amounts: Any = None
+    n: int = 2
+    percent: float = 85.0
+    p: float = 10.0
+    original: Keys | None = None
 
 
 def assess(keys: Keys, asked: Question) -> dict[str, Any]:
@@ -96,6 +106,8 @@ def assess(keys: Keys, asked: Question) -> dict[str, Any]:
         **_in_population(keys, counted, asked),
         **_individual(counted, asked),
         "suda": _suda(groups, asked),
+        "dominance": None if asked.amounts is None else _dominance(groups, asked),
+        "utility": None if asked.original is None else _utility(asked.original, keys),
         "subsets": [
             {"keys": list(names), **_of_sizes(one, asked.k)}
             for names, one in k_of_subsets(keys, asked.subsets, asked.units, asked.missing)
@@ -237,4 +249,32 @@ def _suda(groups: Groups, asked: Question) -> dict[str, Any]:
             "mean": float((dis * found.records).sum() / found.records.sum()),
             "fraction": asked.fraction,
         },
+    }
+
+
+def _dominance(groups: Groups, asked: Question) -> dict[str, Any]:
+    """Combinations in which few enterprises are nearly all of an amount."""
+    found = dominance(groups, asked.amounts, asked.n)
+    return {
+        "n": asked.n,
+        "percent": asked.percent,
+        "p": asked.p,
+        "cells": len(found.cell),
+        "dominated": int(found.dominated(asked.percent).sum()),
+        "within_p": int(found.within(asked.p).sum()),
+        "largest_share": found.share,
+        "closest": found.closest,
+    }
+
+
+def _utility(original: Keys, released: Keys) -> dict[str, Any]:
+    """What is left of the original."""
+    found = utility(original, released)
+    return {
+        "mean_loss": found.mean_loss,
+        "mean_entropy": found.mean_entropy,
+        "loss": found.loss,
+        "entropy": found.entropy,
+        "distributions": found.distributions,
+        "associations": found.associations,
     }

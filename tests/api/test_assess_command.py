@@ -124,6 +124,27 @@ def test_a_population_file(cli: Cli, tmp_path: Path) -> None:
     assert "k-map 0; 1 aren't there" in " ".join(out.split())
 
 
+def test_dominance_and_what_protection_cost(cli: Cli, tmp_path: Path) -> None:
+    """S34: an enterprise that is nearly all of its cell; and the release beside its original."""
+    rows = ["nace,turnover", "A,80", "A,10", "A,6", "A,4", "B,5", "B,5", "B,5", "B,"]
+    (tmp_path / "firms.csv").write_text("\n".join(rows) + "\n")
+    fine = [row.replace("A,", "A1,", 1) for row in rows]
+    (tmp_path / "fine.csv").write_text("\n".join(fine).replace("A1", "A2", 1) + "\n")
+    line = "firms.csv --keys nace --amount turnover --dominance 1,75 --original fine.csv"
+    found = told(cli, line)
+    assert found["dominance"] == {
+        "n": 1, "percent": 75, "p": 10, "cells": 2, "dominated": 1, "within_p": 0,
+        "largest_share": 80, "closest": 12.5,
+    }  # fmt: skip
+    assert found["utility"]["loss"] == {
+        "nace": 0.25
+    }  # A1 and A2 of three became one: half the file
+    _, out, _ = cli(f"assess {line}")
+    said = " ".join(out.split())
+    assert "of 2 combinations 1 where 1 have more than 75%, 0 where the second" in said
+    assert "lost 25%;" in said
+
+
 def test_for_people(cli: Cli) -> None:
     """A line for each thing, units and rows named, nothing of any row."""
     code, out, _ = cli(
@@ -146,10 +167,12 @@ def test_for_people(cli: Cli) -> None:
         ("guide.csv --keys residence,", "--keys needs the names of columns with a comma between"),
         ("guide.csv --keys gender,gender", "the key gender is given twice; give it once"),
         ("guide.csv --keys gender --sensitive gender", "gender is among the keys and something"),
-        ("guide.csv --keys gender --weights labour", "The weights in labour aren't all numbers"),
+        ("guide.csv --keys gender --weights labour", "The column labour isn't all numbers"),
         ("guide.csv --keys gender --unit house", "a row without a unit can't be tested"),
         ("guide.csv --keys gender --subset labour", "there is no key labour among gender"),
         ("guide.csv --keys gender --fraction 2", "a sampling fraction is above 0 and at most 1"),
+        ("guide.csv --keys gender --dominance 2", "--dominance needs two numbers, n and k"),
+        ("guide.csv --keys gender --original one.csv", "has 1 rows and the release 10"),
         ("empty.csv --keys gender", "empty.csv is empty; name a file with a header and rows"),
         ("header.csv --keys gender", "header.csv has no rows; name a file with something in it"),
         ("nothing.csv --keys gender", "there is no file nothing.csv"),
@@ -160,6 +183,7 @@ def test_what_is_refused(cli: Cli, tmp_path: Path, line: str, said: str) -> None
     """One sentence on what is wrong and what to do, and exit code 2."""
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "header.csv").write_text("gender\n")
+    (tmp_path / "one.csv").write_text("gender\nF\n")
     code, out, err = cli(f"assess {line}")
     assert (code, out) == (2, "")
     assert said in err
