@@ -12,6 +12,7 @@ is proven to have grown from the one kept before.
 import base64
 import hashlib
 import json
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,6 +45,8 @@ PASSING = ("wrong-offset", "upload-busy", "upload-stalled")
 PAUSES = (0.5, 1, 2, 4, 8, 15, 15, 15, 15, 15)
 """Seconds between tries of the same thing: a minute and a half, since the service itself takes half
 a minute to notice that a line is dead and its upload free again."""
+AGAIN = (0.5, 1, 2, 4, 8)
+"""The same for a change whose answer was lost."""
 LONG_UNFINISHED = 60.0
 """Seconds after which a service that has every byte is reminded to compare hashes."""
 OVER = {
@@ -81,6 +84,10 @@ class ServiceRefusal(Exception):  # noqa: N818 - the service's answer, not a fau
 
 class Unreachable(Exception):  # noqa: N818 - what it is
     """No service answers at the profile's address."""
+
+
+class AnswerLost(Unreachable):
+    """The line broke after a request was sent: it may have been done or not."""
 
 
 class Distrust(Exception):  # noqa: N818 - what one is left with
@@ -190,9 +197,38 @@ class Client:
         return self._token.text
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """One request in the profile's name; a refusal is raised, an answer's JSON comes back."""
-        headers = {"Authorization": f"Bearer {self.token()}"}
-        return self._answer(self._send(method, path, headers=headers, json=body))
+        """One request in the profile's name; a refusal is raised, an answer's JSON comes back.
+
+        A change whose answer is lost is asked for again: the service does it once for each key.
+        """
+        if method == "GET":
+            headers = {"Authorization": f"Bearer {self.token()}"}
+            return self._answer(self._send(method, path, headers=headers, json=body))
+        return self._answer(self._once(method, path, {}, json=body))
+
+    def _once(
+        self, method: str, path: str, headers: Mapping[str, str], **arguments: Any
+    ) -> httpx.Response:
+        """Have something done once, however often it takes to hear of it."""
+        key = secrets.token_hex(16)
+        pauses, lost = iter(AGAIN), False
+        while True:
+            try:
+                told = {"Authorization": f"Bearer {self.token()}", "Idempotency-Key": key}
+                response = self._send(method, path, headers={**headers, **told}, **arguments)
+                if response.status_code != 503 or _kind(response) != "commit-unknown":
+                    return response
+                failure: Unreachable | None = None
+            except Unreachable as error:
+                if not lost and not isinstance(error, AnswerLost):
+                    raise
+                failure = error
+            lost, pause = True, next(pauses, None)
+            if pause is None:
+                if failure is not None:
+                    raise failure
+                return response
+            self._pause(pause)
 
     def get(self, path: str) -> Any:
         """Look something up."""
@@ -207,9 +243,14 @@ class Client:
             del arguments["json"]
         try:
             return self._http.request(method, path, **arguments)
-        except httpx.TransportError:
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol):
             raise Unreachable(
                 f"No service answers at {self.profile.server}. Is it running (`schakel serve`)?"
+            ) from None
+        except httpx.TransportError:
+            raise AnswerLost(
+                f"The line to {self.profile.server} broke before the answer came. Look how it "
+                "stands before asking again."
             ) from None
 
     @staticmethod
@@ -263,16 +304,8 @@ class Client:
         return self._open_upload(what, ciphertext.stat().st_size)
 
     def _open_upload(self, metadata: Mapping[str, str], length: int) -> str:
-        response = self._send(
-            "POST",
-            "/uploads",
-            headers={
-                **TUS,
-                "Authorization": f"Bearer {self.token()}",
-                "Upload-Length": str(length),
-                "Upload-Metadata": _metadata(metadata),
-            },
-        )
+        headers = {"Upload-Length": str(length), "Upload-Metadata": _metadata(metadata)}
+        response = self._once("POST", "/uploads", {**TUS, **headers})
         self._answer(response)
         return response.headers["Location"]
 
@@ -698,6 +731,14 @@ def _changed(names: list[str]) -> str:
         "was sent. Ask whoever runs it, by another way than this one, whether they were changed. "
         "If so, `schakel profile trust` takes the new ones on."
     )
+
+
+def _kind(response: httpx.Response) -> str:
+    """The type of a refusal, without its prefix."""
+    try:
+        return str(response.json()["type"]).rpartition(":")[2]
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _passes(error: Unreachable | ServiceRefusal) -> bool:

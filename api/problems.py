@@ -35,6 +35,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     # is it the moment
     "wrong-state": (409, "It is not in the state for that"),
     "already-there": (409, "It is there already"),
+    "key-reused": (422, "The Idempotency-Key stands for another request"),
     "already-delivered": (409, "This dataset was delivered for this period"),
     "nothing-stands": (409, "Nothing is there to replace, append to or correct"),
     "delivery-withdrawn": (409, "A delivery was withdrawn by its holder"),

@@ -3,10 +3,10 @@
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import PlainTextResponse, StreamingResponse
 
-from api import auth, jobs, schemas, store
+from api import auth, idempotency, jobs, schemas, store
 from api.operations import (
     Work,
     administration,
@@ -42,6 +42,22 @@ def the_actor(request: Request) -> Actor:
 
 OfService = Annotated[Service, Depends(the_service)]
 By = Annotated[Actor, Depends(the_actor)]
+
+
+async def the_change(
+    request: Request,
+    service: OfService,
+    actor: By,
+    _key: Annotated[str | None, Header(alias=idempotency.HEADER)] = None,
+) -> idempotency.Change:
+    """The change that this request asks for: once, however often it is sent with the same key."""
+    asked = idempotency.asked_of(request, await request.body())
+    return idempotency.Change(service, actor, idempotency.key_of(request), asked)
+
+
+Once = Annotated[idempotency.Change, Depends(the_change)]
+"""For every route that changes something; what has no transaction of its own to give, such as the
+rotation of the root, is one that may be done again."""
 
 
 # -- open to everybody -----------------------------------------------------------------------------
@@ -86,13 +102,14 @@ def token(form: Annotated[dict[str, str], Depends(the_form)], service: OfService
 
 
 @router.post("/organisations", status_code=201, tags=["people"], summary="Add an organisation")
-def add_organisation(
-    body: schemas.NewOrganisation, service: OfService, actor: By
-) -> dict[str, Any]:
+def add_organisation(body: schemas.NewOrganisation, change: Once) -> dict[str, Any]:
     """Administrators only."""
-    with service.work(actor) as work:
+
+    def do(work: Work) -> dict[str, Any]:
         row = administration.add_organisation(work, body.id, body.name)
         return {"id": row.id, "name": row.name}
+
+    return change(do)
 
 
 @router.get("/organisations", tags=["people"], summary="The organisations known here")
@@ -103,10 +120,9 @@ def list_organisations(service: OfService, actor: By) -> list[dict[str, Any]]:
 
 
 @router.post("/people", status_code=201, tags=["people"], summary="Enrol a person")
-def enrol(body: schemas.Enrolment, service: OfService, actor: By) -> dict[str, Any]:
+def enrol(body: schemas.Enrolment, change: Once) -> dict[str, Any]:
     """With two administrators' signatures; the vault checks them back to the founders."""
-    with service.work(actor) as work:
-        return administration.enrol(work, body.document, body.signatures)
+    return change(lambda work: administration.enrol(work, body.document, body.signatures))
 
 
 @router.get("/people", tags=["people"], summary="Who is enrolled")
@@ -130,10 +146,9 @@ def me(actor: By) -> dict[str, Any]:
 
 
 @router.post("/datasets", status_code=201, tags=["datasets"], summary="Declare a dataset")
-def add_dataset(body: dict[str, Any], service: OfService, actor: By) -> dict[str, Any]:
+def add_dataset(body: dict[str, Any], change: Once) -> dict[str, Any]:
     """The declaration as JSON; linkage/README.md has its words."""
-    with service.work(actor) as work:
-        return deliveries.add_dataset(work, body).declaration
+    return change(lambda work: deliveries.add_dataset(work, body).declaration)
 
 
 @router.get("/datasets", tags=["datasets"], summary="The catalogue")
@@ -183,13 +198,14 @@ def show_delivery(delivery: str, service: OfService, actor: By) -> dict[str, Any
 
 
 @router.post("/deliveries/{delivery}/withdraw", tags=["deliveries"], summary="Withdraw a delivery")
-def withdraw_delivery(
-    delivery: str, body: schemas.Reason, service: OfService, actor: By
-) -> dict[str, Any]:
+def withdraw_delivery(delivery: str, body: schemas.Reason, change: Once) -> dict[str, Any]:
     """Nothing that isn't cleared yet uses it from now on."""
-    with service.work(actor) as work:
+
+    def do(work: Work) -> dict[str, Any]:
         row = deliveries.withdraw(work, delivery, body.reason)
         return {**_delivery(row), "reasons": projects.reasons(work, delivery)}
+
+    return change(do)
 
 
 # -- applications and permits ----------------------------------------------------------------------
@@ -200,10 +216,9 @@ def _application(work: Work, row: Application) -> dict[str, Any]:
 
 
 @router.post("/applications", status_code=201, tags=["applications"], summary="Draft a request")
-def draft(body: dict[str, Any], service: OfService, actor: By) -> dict[str, Any]:
+def draft(body: dict[str, Any], change: Once) -> dict[str, Any]:
     """The application's document as JSON."""
-    with service.work(actor) as work:
-        return _application(work, projects.draft(work, body))
+    return change(lambda work: _application(work, projects.draft(work, body)))
 
 
 @router.get("/applications", tags=["applications"], summary="Requests")
@@ -244,38 +259,41 @@ def dummy(
 
 
 @router.put("/applications/{application}", tags=["applications"], summary="Rewrite a draft")
-def edit(application: str, body: dict[str, Any], service: OfService, actor: By) -> dict[str, Any]:
+def edit(application: str, body: dict[str, Any], change: Once) -> dict[str, Any]:
     """Only while it is a draft."""
-    with service.work(actor) as work:
-        return _application(work, projects.edit(work, application, body))
+    return change(lambda work: _application(work, projects.edit(work, application, body)))
 
 
 @router.post("/applications/{application}/submit", tags=["applications"], summary="Hand it in")
-def submit(application: str, service: OfService, actor: By) -> dict[str, Any]:
+def submit(application: str, change: Once) -> dict[str, Any]:
     """Checked against catalogue and minimum coarsening first."""
-    with service.work(actor) as work:
-        return _application(work, projects.submit(work, application))
+    return change(lambda work: _application(work, projects.submit(work, application)))
 
 
 @router.post("/applications/{application}/withdraw", tags=["applications"], summary="Withdraw it")
-def withdraw(application: str, service: OfService, actor: By) -> dict[str, Any]:
+def withdraw(application: str, change: Once) -> dict[str, Any]:
     """Before it has been decided."""
-    with service.work(actor) as work:
-        return _application(work, projects.withdraw(work, application))
+    return change(lambda work: _application(work, projects.withdraw(work, application)))
 
 
 @router.post("/applications/{application}/advice", tags=["applications"], summary="Advise")
-def advise(application: str, body: schemas.Signed, service: OfService, actor: By) -> dict[str, Any]:
+def advise(application: str, body: schemas.Signed, change: Once) -> dict[str, Any]:
     """The data protection officer's signed advice."""
-    with service.work(actor) as work:
-        return _application(work, projects.advise(work, application, body.document, body.signature))
+    return change(
+        lambda work: _application(
+            work, projects.advise(work, application, body.document, body.signature)
+        )
+    )
 
 
 @router.post("/applications/{application}/decision", tags=["applications"], summary="Decide")
-def decide(application: str, body: schemas.Signed, service: OfService, actor: By) -> dict[str, Any]:
+def decide(application: str, body: schemas.Signed, change: Once) -> dict[str, Any]:
     """The director's signed decision; an approval seals the permit."""
-    with service.work(actor) as work:
-        return _application(work, projects.decide(work, application, body.document, body.signature))
+    return change(
+        lambda work: _application(
+            work, projects.decide(work, application, body.document, body.signature)
+        )
+    )
 
 
 @router.get("/consents", tags=["applications"], summary="What holders are asked to consent to")
@@ -297,11 +315,12 @@ def show_consent(application: str, dataset: str, service: OfService, actor: By) 
 
 @router.post(CONSENT, tags=["applications"], summary="Give, withhold or withdraw consent")
 def decide_consent(
-    application: str, dataset: str, body: schemas.Signed, service: OfService, actor: By
+    application: str, dataset: str, body: schemas.Signed, change: Once
 ) -> dict[str, Any]:
     """Signed by a person of the dataset's holder; a later decision takes an earlier one's place."""
-    with service.work(actor) as work:
-        return consents.decide(work, application, dataset, body.document, body.signature)
+    return change(
+        lambda work: consents.decide(work, application, dataset, body.document, body.signature)
+    )
 
 
 @router.get("/permits/{permit}", tags=["permits"], summary="A permit as it was sealed")
@@ -312,17 +331,15 @@ def show_permit(permit: str, service: OfService, actor: By) -> dict[str, Any]:
 
 
 @router.post("/permits/{permit}/suspend", tags=["permits"], summary="Suspend a permit")
-def suspend(permit: str, body: schemas.Reason, service: OfService, actor: By) -> dict[str, Any]:
+def suspend(permit: str, body: schemas.Reason, change: Once) -> dict[str, Any]:
     """Everything under it stops at once."""
-    with service.work(actor) as work:
-        return projects.suspend(work, permit, body.reason)
+    return change(lambda work: projects.suspend(work, permit, body.reason))
 
 
 @router.post("/permits/{permit}/resume", tags=["permits"], summary="End a suspension")
-def resume(permit: str, service: OfService, actor: By) -> dict[str, Any]:
+def resume(permit: str, change: Once) -> dict[str, Any]:
     """The director's."""
-    with service.work(actor) as work:
-        return releases.resume(work, permit)
+    return change(lambda work: releases.resume(work, permit))
 
 
 # -- review ----------------------------------------------------------------------------------------
@@ -349,29 +366,24 @@ def show_pair(pair: str, service: OfService, actor: By) -> dict[str, Any]:
 
 
 @router.post("/review/{pair}/decision", tags=["review"], summary="Decide about a pair")
-def decide_pair(
-    pair: str, body: schemas.ReviewDecision, service: OfService, actor: By
-) -> dict[str, Any]:
+def decide_pair(pair: str, body: schemas.ReviewDecision, change: Once) -> dict[str, Any]:
     """The two are the same, or never are; every later linkage and release holds to it."""
-    with service.work(actor) as work:
-        return review.decide(work, pair, body.verdict, body.reason)
+    return change(lambda work: review.decide(work, pair, body.verdict, body.reason))
 
 
 @router.post("/review/{pair}/undo", tags=["review"], summary="Undo a decision about a pair")
-def undo_pair(pair: str, body: schemas.Reason, service: OfService, actor: By) -> dict[str, Any]:
+def undo_pair(pair: str, body: schemas.Reason, change: Once) -> dict[str, Any]:
     """The pair is in review again, as before."""
-    with service.work(actor) as work:
-        return review.undo(work, pair, body.reason)
+    return change(lambda work: review.undo(work, pair, body.reason))
 
 
 # -- releases --------------------------------------------------------------------------------------
 
 
 @router.post("/releases", status_code=202, tags=["releases"], summary="Build a release")
-def build(body: schemas.ReleaseRequest, service: OfService, actor: By) -> dict[str, Any]:
+def build(body: schemas.ReleaseRequest, change: Once) -> dict[str, Any]:
     """Links what isn't linked yet, then builds and tests the package, in the background."""
-    with service.work(actor) as work:
-        return releases.describe(work, releases.request(work, body.model_dump()))
+    return change(lambda work: releases.describe(work, releases.request(work, body.model_dump())))
 
 
 @router.get("/releases", tags=["releases"], summary="Releases")
@@ -389,19 +401,21 @@ def show_release(release: str, service: OfService, actor: By) -> dict[str, Any]:
 
 
 @router.post("/releases/{release}/clearance", tags=["releases"], summary="Clear a release")
-def clear(release: str, body: schemas.Signed, service: OfService, actor: By) -> dict[str, Any]:
+def clear(release: str, body: schemas.Signed, change: Once) -> dict[str, Any]:
     """Signed by a second statistician."""
-    with service.work(actor) as work:
-        return releases.describe(work, releases.clear(work, release, body.document, body.signature))
+    return change(
+        lambda work: releases.describe(
+            work, releases.clear(work, release, body.document, body.signature)
+        )
+    )
 
 
 @router.post("/releases/{release}/withdraw", tags=["releases"], summary="Withdraw a release")
-def withdraw_release(
-    release: str, body: schemas.Reason, service: OfService, actor: By
-) -> dict[str, Any]:
+def withdraw_release(release: str, body: schemas.Reason, change: Once) -> dict[str, Any]:
     """Nobody can download it from now on."""
-    with service.work(actor) as work:
-        return releases.describe(work, releases.withdraw(work, release, body.reason))
+    return change(
+        lambda work: releases.describe(work, releases.withdraw(work, release, body.reason))
+    )
 
 
 @router.get(

@@ -291,6 +291,18 @@ class Job(Base):
     ended_at: Mapped[datetime | None]
 
 
+class Answer(Base):
+    """What a request with an Idempotency-Key came to, kept in the transaction of its change."""
+
+    __tablename__ = "answer"
+    person: Mapped[str] = mapped_column(String(63), primary_key=True)
+    key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    asked: Mapped[str] = mapped_column(String(64))
+    """Hash of all that the request said."""
+    answer: Mapped[Any] = mapped_column(JSON)
+    given_at: Mapped[datetime] = mapped_column(index=True)
+
+
 class Reason(Base):
     """Why somebody stopped something. The ledger holds a salted commitment to the text."""
 

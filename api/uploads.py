@@ -23,9 +23,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import auth, store
+from api import auth, idempotency, store
 from api.objects import Growing, ObjectBusy
-from api.operations import deliveries
+from api.operations import Work, deliveries
 from api.operations.deliveries import MAGIC_LENGTH, plaintext_problem
 from api.problems import Problem
 from api.service import Service
@@ -154,7 +154,8 @@ def create(request: Request) -> Response:
             f"Upload-Metadata lacks {', '.join(missing)}.",
             "Name dataset and period, and mode and the SHA-256 of the encrypted file besides.",
         )
-    with service.work(actor) as work:
+
+    def do(work: Work) -> dict[str, str]:
         deliveries.refuse_too_many(work, service.settings.open_uploads, _patience(service))
         delivery = deliveries.create_upload(
             work,
@@ -165,8 +166,12 @@ def create(request: Request) -> Response:
             _number(request, "upload-length"),
             service.settings.longest_upload,
         )
-    headers = {"Location": f"/uploads/{delivery.id}", **_expires(service, delivery)}
-    return Response(status_code=201, headers=headers)
+        return {"Location": f"/uploads/{delivery.id}", **_expires(service, delivery)}
+
+    said = (request.headers.get(name, "") for name in ("upload-metadata", "upload-length"))
+    asked = idempotency.asked_of(request, *(text.encode() for text in said))
+    change = idempotency.Change(service, actor, idempotency.key_of(request), asked)
+    return Response(status_code=201, headers=change(do))
 
 
 @router.head("/uploads/{delivery}", summary="Where an upload stands")

@@ -16,7 +16,7 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from api import jobs, store
+from api import idempotency, jobs, store
 from api.jobs import QUEUES, LeaseLost, Taken
 from api.objects import READERS
 from api.operations import NOBODY, Work, building, deliveries, intake, linkage, releases, review
@@ -249,6 +249,9 @@ def sweep(service: Service, readers: Sequence[str] = READERS) -> None:
     Those are left by a crash between writing and committing. Uploads are intake's to read.
     """
     now = service.clock.now()
+    if "api" in readers:
+        with store.writing(service.engine) as session:
+            idempotency.forget(session, now)
     if "intake" in readers:
         with store.writing(service.engine) as session:
             work = Work(session, service.vault, service.objects, NOBODY, now)

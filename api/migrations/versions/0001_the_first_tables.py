@@ -33,6 +33,18 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_application_project"), ["project"], unique=False)
 
     op.create_table(
+        "answer",
+        sa.Column("person", sa.String(length=63), nullable=False),
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("asked", sa.String(length=64), nullable=False),
+        sa.Column("answer", sa.JSON(), nullable=False),
+        sa.Column("given_at", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("person", "key"),
+    )
+    with op.batch_alter_table("answer", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_answer_given_at"), ["given_at"], unique=False)
+
+    op.create_table(
         "job",
         sa.Column("id", sa.String(length=40), nullable=False),
         sa.Column("sequence", sa.Integer(), nullable=False),
@@ -470,6 +482,10 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_job_queue"))
 
     op.drop_table("job")
+    with op.batch_alter_table("answer", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_answer_given_at"))
+
+    op.drop_table("answer")
     with op.batch_alter_table("application", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_application_project"))
 
