@@ -33,7 +33,7 @@ def levels(one: tuple[str, str], other: tuple[str, str]) -> tuple[str, str]:
     ("other", "expected"),
     [
         (("Peeters", "Luna"), ("exact", "exact")),
-        (("Peters", "Luna"), ("exact", "close")),
+        (("Peters", "Luna"), ("exact", "similar")),
         (("Peeters", "L."), ("initial", "exact")),
         (("Peeters-Claes", "Luna"), ("exact", "part")),
         (("Peeters", "Jan"), ("different", "different")),
