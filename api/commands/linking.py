@@ -366,6 +366,7 @@ def _tell(job: _Job, plan: "FilePlan", matched: "Matched", truth: "Truth | None"
     """What was done, in JSON or for people."""
     import numpy as np
 
+    from linkage.hardcases import hard_cases
     from linkage.matching import RULES
 
     counts = np.bincount(matched.rule, minlength=len(RULES)).tolist()
@@ -385,6 +386,8 @@ def _tell(job: _Job, plan: "FilePlan", matched: "Matched", truth: "Truth | None"
         "peak_memory_mib": _peak(),
         "seed": job.seed,
     }
+    if plan.unit == "person":
+        told["hard_cases"] = hard_cases(matched, truth)
     if matched.group is not None:
         told["groups"] = int((np.bincount(matched.group) > 1).sum())
     if truth is not None:

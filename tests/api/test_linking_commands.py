@@ -97,6 +97,8 @@ def test_two_files_are_linked_and_judged_by_the_truth(cli: Cli, country: Path) -
     assert told["quality"]["best"]["f1"] >= quality["f1"]
     assert told["quality"]["unknown_rows"] == 0
     assert told["candidates"]["all"] == sum(told["candidates"]["by_rule"].values()) > 0
+    assert all(case["right"] <= case["links"] for case in told["hard_cases"].values())
+    assert told["hard_cases"]["names swapped"]["links"] > 0
     assert set(told["stages"]) >= {"read", "encode", "block", "estimate", "score", "write"}
 
 
