@@ -173,22 +173,24 @@ class Sensitive:
     def of(cls, values: Any, *, ordered: bool = False) -> Self:
         """Code it; `ordered` asks for t-closeness with ordered distances too: numbers (texts that
         are all numbers as well) by size, others as texts, missing last."""
-        column = values if isinstance(values, Coded) else coded(values, absent=())
+        column = values if isinstance(values, Coded) else coded(values)
         return cls(_in_order(column.used()) if ordered else column, ordered)
 
 
 def _in_order(column: Coded) -> Coded:
+    """The same with codes in the order of the values."""
     values = column.values
+    if column.missing >= 0:
+        gone = np.arange(len(values)) == column.missing
+        values = pc.if_else(pa.array(gone), pa.scalar(None, values.type), values)
     if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
         with suppress(pa.ArrowInvalid):
-            empty = pc.equal(values, "")
-            values = pc.cast(pc.if_else(empty, pa.scalar(None, values.type), values), pa.float64())
+            values = pc.cast(values, pa.float64())
     order = np.asarray(pc.array_sort_indices(values))
     place = np.empty(len(order), column.codes.dtype)
     place[order] = np.arange(len(order))
     missing = int(place[column.missing]) if column.missing >= 0 else -1
-    values = column.values.take(pa.array(order))
-    return Coded(place[column.codes], column.size, missing, values)
+    return Coded(place[column.codes], column.size, missing, column.values.take(pa.array(order)))
 
 
 def sizes(keys: Keys, units: Any = None, missing: Missing = Missing.CATEGORY) -> Sizes:
@@ -445,7 +447,7 @@ def _worst(
         first = np.cumsum(number) - number
         t = max(t, _equal(count, value, first, size, share))
         if far and t_ordered is not None:
-            t_ordered = max(t_ordered, far.farthest(count, value, first, size))
+            t_ordered = far.farthest(count, value, first, size, t_ordered)
     return Diversity(1, 1.0, 1, t, t_ordered)
 
 
@@ -529,8 +531,34 @@ class _Line:
         distance: Floats = (self.summed[places] + after) / max(len(places) - 1, 1)
         return distance
 
-    def farthest(self, count: Integers, value: Integers, first: Integers, size: Integers) -> float:
-        """The largest earth mover's distance on ordered values of any class.
+    def farthest(
+        self,
+        count: Integers,
+        value: Integers,
+        first: Integers,
+        size: Integers,
+        least: float = 0.0,
+    ) -> float:
+        """The largest earth mover's distance on ordered values of any class, or `least`.
+
+        No class is farther than its values by themselves are on average (the distance is convex),
+        so that most needn't be looked at once one that could be the farthest has been.
+        """
+        bound = np.add.reduceat(count * self.alone[value], first) / size
+        number = lengths(first, len(count))
+        for chosen in (np.arange(len(first)) == np.argmax(bound), bound > 0):
+            could = chosen & (bound > least * (1 - 1e-12))
+            if could.any():
+                pairs = np.repeat(could, number)
+                begin = np.cumsum(number[could]) - number[could]
+                found = self._distances(count[pairs], value[pairs], begin, size[could])
+                least = max(least, float(found.max()))
+        return least
+
+    def _distances(
+        self, count: Integers, value: Integers, first: Integers, size: Integers
+    ) -> Floats:
+        """The distance of each class.
 
         Between two values that a class has, its cumulative share stands still and the file's
         climbs: where they cross is looked up, and sums of the file's are kept, so that a value
@@ -548,7 +576,8 @@ class _Line:
         inside = here * (2 * cross - value - until)
         inside += self.summed[value] + self.summed[until] - 2 * self.summed[cross]
         before = self.summed[value[first]]  # where the class has nothing yet
-        return float((np.add.reduceat(inside, first) + before).max()) / max(last, 1)
+        found: Floats = (np.add.reduceat(inside, first) + before) / max(last, 1)
+        return found
 
 
 def per_row(keys: Keys, units: Any = None, missing: Missing = Missing.CATEGORY) -> Integers:

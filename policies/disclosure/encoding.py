@@ -54,9 +54,12 @@ class Coded:
 
     def used(self) -> "Coded":
         """Without the levels that no row has."""
+        if self.size <= 8 * len(self) + 1024:
+            seen = np.zeros(self.size, bool)
+            seen[self.codes] = True
+            if seen.all():
+                return self
         renumbered, size = dense(self.codes.astype(np.int64, copy=False), self.size)
-        if size == self.size:
-            return self
         there = np.empty(size, np.int64)
         there[renumbered] = self.codes
         missing = np.flatnonzero(there == self.missing)
@@ -151,6 +154,8 @@ def coded(column: Any, absent: Sequence[str] = ("",)) -> Coded:
         found = _narrow(array.to_numpy())
         if found is not None:
             return found
+    if pa.types.is_nested(array.type):
+        raise DisclosureError("a column holds lists or records, which aren't values; leave it out")
     if not pa.types.is_dictionary(array.type):
         encoded = array.dictionary_encode(null_encoding="encode")
         return _merged(encoded.indices.to_numpy(zero_copy_only=False), encoded.dictionary, absent)

@@ -37,6 +37,10 @@ _AT_ONCE: Final = 8_000_000
 """Pairs of a combination and what its crowd has that are held at a time."""
 
 
+_FILTERED: Final = 20_000
+"""Combinations from which on it pays to look first which could match at all."""
+
+
 class Missing(StrEnum):
     """What a missing key is."""
 
@@ -102,11 +106,17 @@ class Groups:
                 found |= 1 << at
         return found
 
-    def projected(self, chosen: int, which: Integers) -> Integers:
-        """Numbers of some combinations that are equal where all chosen keys are."""
-        columns = [one for at, one in enumerate(self.keys.columns) if chosen >> at & 1]
-        rows = self.first[which]
-        return packed([one.codes[rows] for one in columns], [one.size for one in columns])[0]
+    @cached_property
+    def codes(self) -> tuple[Codes, ...]:
+        """The codes of each key, by combination."""
+        return tuple(one.codes[self.first] for one in self.keys.columns)
+
+    def projected(self, chosen: int, which: Integers) -> tuple[Integers, int]:
+        """Numbers of some combinations that are equal where all chosen keys are, and what they stay
+        below."""
+        at = [key for key in range(len(self.codes)) if chosen >> key & 1]
+        columns = [self.codes[key][which] for key in at]
+        return packed(columns, [self.keys.columns[key].size for key in at])
 
 
 @dataclass(frozen=True)
@@ -235,14 +245,16 @@ class Crowds:
                 if common == 0:
                     found[targets] += columns[sources].sum(0)
                     continue
-                from_, to = self._matched(common, sources, targets)
-                order = np.argsort(from_, kind="stable")
-                begins = starts(from_[order])
+                sources, targets_hit, from_, to, room = self._matched(common, sources, targets)
+                if not len(sources):
+                    continue
+                order, ordered = ordered_rows(from_, room)
+                begins = starts(ordered)
                 sums = np.add.reduceat(columns[sources[order]], begins, axis=0)
-                there = from_[order[begins]]
+                there = ordered[begins]
                 at = np.minimum(np.searchsorted(there, to), len(there) - 1)
                 hit = there[at] == to
-                found[targets[hit]] += sums[at[hit]]
+                found[targets_hit[hit]] += sums[at[hit]]
         return found
 
     def joined(
@@ -283,18 +295,45 @@ class Crowds:
         if common == 0:
             zero = np.zeros(len(targets), np.int64)
             return entries, zero, zero + len(entries)
-        from_, to = self._matched(common, group[entries], targets)
-        order = np.argsort(from_, kind="stable")
-        ordered = from_[order]
-        low = np.searchsorted(ordered, to)
-        return entries[order], low, np.searchsorted(ordered, to, side="right")
+        low, high = (np.zeros(len(targets), np.int64) for _ in range(2))
+        kept, hit, from_, to, room = self._matched(common, group[entries], targets, which=True)
+        order, ordered = ordered_rows(from_, room)
+        low[hit] = np.searchsorted(ordered, to)
+        high[hit] = np.searchsorted(ordered, to, side="right")
+        return entries[kept[order]], low, high
 
     def _matched(
-        self, common: int, sources: Integers, targets: Integers
-    ) -> tuple[Integers, Integers]:
-        """Numbers of sources and targets that are equal where they agree on the common keys."""
-        both = self._groups.projected(common, np.concatenate([sources, targets]))
-        return both[: len(sources)], both[len(sources) :]
+        self, common: int, sources: Integers, targets: Integers, *, which: bool = False
+    ) -> tuple[Integers, Integers, Integers, Integers, int]:
+        """Sources and targets that could agree on the common keys, numbers of them that are equal
+        where they do, and what these stay below; `which` asks for their places instead of them.
+
+        Most have no counterpart: those of which no number with the same hash is on the other side
+        leave before anything is sorted.
+        """
+        both, room = self._groups.projected(common, np.concatenate([sources, targets]))
+        from_, to = both[: len(sources)], both[len(sources) :]
+        keep, hit = (np.arange(len(one)) for one in (from_, to))
+        if len(both) > _FILTERED:
+            keep = np.flatnonzero(_hashed(to)[_hash(from_)])
+            from_ = from_[keep]
+            hit = np.flatnonzero(_hashed(from_)[_hash(to)])
+            to = to[hit]
+        if not which:
+            return sources[keep], targets[hit], from_, to, room
+        return keep, hit, from_, to, room
+
+
+def _hash(values: Integers) -> Codes:
+    """Twenty bits of each."""
+    return (values.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(44)
+
+
+def _hashed(values: Integers) -> Any:
+    """For each hash, whether one of the values has it."""
+    found = np.zeros(1 << 20, bool)
+    found[_hash(values)] = True
+    return found
 
 
 def _expanded(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, partial
 from itertools import combinations
-from math import factorial, prod
+from math import comb, factorial, prod
 from typing import Any, Final
 
 import numpy as np
@@ -36,10 +36,12 @@ from policies.disclosure.frequencies import Groups, Missing
 FRACTION: Final = 0.01
 """The sampling fraction of DIS unless one is given, as in sdcMicro."""
 _MOST_KEYS: Final = 20
+_ROOM: Final = 1 << 29
+"""Bytes that one level of the search may hold."""
 _DENSE: Final = 1 << 18
 """Combinations up to which counting beats sorting: the counts stay in the processor's cache."""
 
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Bits = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 class Scores(StrEnum):
@@ -148,6 +150,12 @@ def suda(
             f"2^{len(names)} sets of keys; name fewer"
         )
     most = min(largest or len(names), len(names))
+    widest = max(comb(len(names), size) for size in range(1, most + 1))
+    if widest * len(groups) // 8 > _ROOM:
+        raise DisclosureError(
+            f"special uniques of up to {most} of {len(names)} keys are too many to look for "
+            f"at once in {len(groups):,} combinations; look for those of fewer keys"
+        )
     search = _Search(groups, missing)
     score, parts, sizes = np.zeros(len(groups)), np.zeros((len(names), len(groups))), []
     for size in range(1, most + 1):
@@ -165,7 +173,7 @@ class _Search:
     """Level by level through the sets of keys.
 
     `_unique` has, for each set of the last level, the combinations that are unique on it or a part
-    of it.
+    of it, one bit each.
     """
 
     def __init__(self, groups: Groups, missing: Missing) -> None:
@@ -179,9 +187,8 @@ class _Search:
         self._wild = missing is Missing.WILDCARD
         every = (1 << len(groups.keys.names)) - 1
         self._complete = bool((groups.shown == every).all())
-        first = groups.first
-        self._codes = [one.codes[first] for one in groups.keys.columns]
-        self._unique: dict[tuple[int, ...], Mask] = {(): np.zeros(len(groups), bool)}
+        self._codes = groups.codes
+        self._unique: dict[tuple[int, ...], Bits] = {(): np.packbits(np.zeros(len(groups), bool))}
 
     def level(self, size: int) -> list[tuple[tuple[int, ...], Integers]]:
         """Every set of this size and the combinations for which it is minimal."""
@@ -190,12 +197,12 @@ class _Search:
         self._unique = {chosen: unique for chosen, (unique, _) in zip(sets, done, strict=True)}
         return [(chosen, alone) for chosen, (_, alone) in zip(sets, done, strict=True)]
 
-    def _one(self, chosen: tuple[int, ...]) -> tuple[Mask, Integers]:
+    def _one(self, chosen: tuple[int, ...]) -> tuple[Bits, Integers]:
         """Those unique on a set or a part of it, and those for which it is minimal."""
-        unique: Mask = self._unique[chosen[1:]].copy()
+        unique: Bits = self._unique[chosen[1:]].copy()
         for at in range(1, len(chosen)):
             unique |= self._unique[chosen[:at] + chosen[at + 1 :]]
-        there = ~unique
+        there = np.unpackbits(~unique, count=len(self._owner)).view(bool)
         mask = sum(1 << key for key in chosen)
         if self._wild and not self._complete:
             there &= self._groups.shown & mask == mask
@@ -203,7 +210,10 @@ class _Search:
         alone = self._alone(chosen, live)
         if not self._complete and len(alone):
             alone = self._kept(alone, mask) if self._wild else self._showing(alone, mask)
-        unique[alone] = True
+        if len(alone):
+            new = np.zeros(len(self._owner), bool)
+            new[alone] = True
+            unique |= np.packbits(new)
         return unique, alone
 
     def _alone(self, chosen: Sequence[int], live: Integers) -> Integers:
@@ -258,7 +268,7 @@ class _Search:
                 alone = alone[self._owner[alone] == free[0]] if len(free) == 1 else alone[:0]
             if common == 0 or not len(alone):
                 continue
-            both = self._groups.projected(common, np.concatenate([others, alone]))
+            both, _ = self._groups.projected(common, np.concatenate([others, alone]))
             order = np.argsort(both[: len(others)], kind="stable")
             begins = starts(both[order])
             there, held = both[order][begins], self._owner[others[order]]

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policies.disclosure import frequencies as frequency_module
 from policies.disclosure.classes import Sensitive, k_of_subsets, measure, per_row, sizes
 from policies.disclosure.encoding import DisclosureError, Keys, coded
 from policies.disclosure.frequencies import Missing
@@ -164,6 +165,35 @@ def test_crowds_are_what_the_definitions_say(table: Table, c: float) -> None:
         )
 
 
+@pytest.mark.parametrize("least", [0, 10**9])
+def test_crowds_of_many(monkeypatch: pytest.MonkeyPatch, least: int) -> None:
+    """Whether or not those without a counterpart leave first, all crowds are the same."""
+    monkeypatch.setattr(frequency_module, "_FILTERED", least)
+    rng = np.random.default_rng(4)
+    columns = rng.integers(0, 9, (4, 1_500))
+    gone = rng.random(columns.shape) < 0.1
+    keys = Keys.of({str(at): pa.array(one, mask=gone[at]) for at, one in enumerate(columns)})
+    agree = np.ones((1_500, 1_500), bool)
+    for at, one in enumerate(columns):
+        agree &= (one[:, None] == one) | gone[at][:, None] | gone[at]
+    assert per_row(keys, missing=Missing.WILDCARD).tolist() == agree.sum(1).tolist()
+    _, spread = measure(keys, {"s": Sensitive.of(columns[0])}, missing=Missing.WILDCARD)
+    fewest = min(len(set(columns[0][who])) for who in agree)
+    assert spread["s"].distinct == fewest
+
+
+def test_sensitive_values_in_order() -> None:
+    """Numbers as numbers, whatever they are written as, others as texts; missing comes last."""
+    for given_as, wanted in (
+        (["10", "9", "", "-1.5"], ["-1.5", "9", "10", ""]),
+        (["b", "10", None, "9"], ["10", "9", "b", None]),
+        ([3, 200, -70_000, 3], [-70_000, 3, 200]),
+    ):
+        column = Sensitive.of(given_as, ordered=True).column
+        assert column.values.to_pylist() == wanted
+        assert [wanted[code] for code in column.codes] == given_as
+
+
 def test_a_missing_key_matches_every_value() -> None:
     """Table 4.2 of the SDC Practice Guide: 2, 2 and 3."""
     table = {
@@ -283,6 +313,8 @@ def test_what_cant_be_measured_is_refused() -> None:
         sizes(Keys.of({"a": [1]}), ["P1", "P2"])
     with pytest.raises(DisclosureError, match="without a unit"):
         sizes(Keys.of({"a": [1, 2]}), ["P1", None])
+    with pytest.raises(DisclosureError, match="lists or records"):
+        Keys.of({"a": pa.array([[1], [2]])})
     with pytest.raises(DisclosureError, match="no key c"):
         Keys.of({"a": [1]}).only(["c"])
 

@@ -122,6 +122,10 @@ def test_many_rows_sort_as_few_do() -> None:
 def test_too_much_is_refused() -> None:
     with pytest.raises(DisclosureError, match="20 keys at most"):
         found({f"k{at}": [1, 2] for at in range(21)})
+    rng = np.random.default_rng(6)
+    many = Groups.of(Keys.of({f"k{at}": rng.integers(0, 2, 30_000) for at in range(20)}))
+    with pytest.raises(DisclosureError, match="those of fewer keys"):
+        suda(many)
     with pytest.raises(DisclosureError, match="fraction"):
         found({"a": [1, 2]}).dis(0)
 
