@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
 
+from policies.classifications import UnmappedCodeError
 from policies.steps import LANGUAGES, Interval, Language, Names, Population, RuleError
 from policies.steps.codes import Geography, Keep, Nace, YesNo
 from policies.steps.dates import EARLIEST, LATEST, Age, AgeClass, Dated, Quarter, Year
@@ -55,6 +56,7 @@ __all__ = [
     "Rule",
     "RuleError",
     "fault_against_minimum",
+    "kind_of",
     "parse_rule",
     "shown",
 ]
@@ -152,8 +154,30 @@ class Rule:
         themselves. Raises `RuleError` when a step doesn't fit the type, and
         `classifications.UnmappedCodeError` for a code that isn't in the tables.
         """
+        return _whole(self.coarsen(column, semantic_type))
+
+    def coarsen(self, column: Any, semantic_type: str) -> Any:
+        """The same, and labels come as a dictionary array: each distinct value is worked on once,
+        and a dictionary array (or chunked array of some) is never spread out."""
+        whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        if _KINDS.get(semantic_type) == "number":
+            return self._stepped(_whole(whole), semantic_type)
+        encoded = whole if pa.types.is_dictionary(whole.type) else whole.dictionary_encode()
+        try:
+            values = self._stepped(encoded.dictionary, semantic_type)
+        except UnmappedCodeError:  # its counts are of rows, and a value that no row has is no fault
+            return self._stepped(encoded.dictionary_decode(), semantic_type)
+        if pa.types.is_dictionary(values.type):
+            values = values.dictionary_decode()
+        if not pa.types.is_string(values.type):
+            return values.take(encoded.indices)
+        labels = values.dictionary_encode()
+        return pa.DictionaryArray.from_arrays(
+            labels.indices.take(encoded.indices), labels.dictionary
+        )
+
+    def _stepped(self, values: Any, semantic_type: str) -> Any:
         kind = _KINDS.get(semantic_type, "text")
-        values = _whole(column)
         for step in self.steps:
             if step.takes not in ("any", kind):
                 raise RuleError(f"{step.name} needs a {step.takes}; {semantic_type} is a {kind}")
@@ -184,6 +208,11 @@ def _whole(column: Any) -> Any:
     """One array, of plain values."""
     values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+
+
+def kind_of(semantic_type: str) -> str:
+    """What the values of a semantic type are: `date`, `place`, `number`, `NACE code` or `text`."""
+    return _KINDS.get(semantic_type, "text")
 
 
 def parse_rule(doc: Any) -> Rule:
@@ -256,21 +285,38 @@ def shown(name: str, values: Any, missing: Any = None) -> dict[str, Any]:
     """The column or columns under which coarsened values leave; no null is left unexplained.
 
     `missing` is a text array of the same length with the code that stands for a null
-    (`NOT_IN_SOURCE` where it is null or absent). Text takes the code itself. Other types stay
-    null and get a second column `<name>_status`.
+    (`NOT_IN_SOURCE` where it is null or absent). Text takes the code itself, and a dictionary array
+    of text stays one. Other types stay null and get a second column `<name>_status`.
     """
     values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     if pa.types.is_dictionary(values.type):
+        if pa.types.is_string(values.type.value_type):
+            return {name: _shown_once(name, values, missing)}
         values = values.cast(values.type.value_type)
     nowhere = pa.nulls(len(values), pa.string())
     codes = pc.fill_null(nowhere if missing is None else missing, NOT_IN_SOURCE)
     if not pa.types.is_string(values.type):
         status = pc.if_else(pc.is_valid(values), pa.scalar(OBSERVED), codes)
         return {name: values, name + STATUS: status}
-    reserved = pc.is_in(values, value_set=pa.array(list(MISSING_CODES)))
-    if pc.any(reserved).as_py():
+    _refuse_reserved(name, values)
+    return {name: pc.coalesce(values, codes)}
+
+
+def _refuse_reserved(name: str, values: Any) -> None:
+    if pc.any(pc.is_in(values, value_set=pa.array(list(MISSING_CODES)))).as_py():
         raise RuleError(
             f"{name} has delivered values that look like a code for a missing value; have the "
             "holder declare them as missing"
         )
-    return {name: pc.coalesce(values, codes)}
+
+
+def _shown_once(name: str, encoded: Any, missing: Any) -> Any:
+    """Labels as a dictionary array, with the codes for missing values in the dictionary."""
+    _refuse_reserved(name, encoded.dictionary)
+    reasons = pa.array(list(MISSING_CODES))
+    why = pa.scalar(0, pa.int32())
+    if missing is not None:
+        why = pc.index_in(pc.fill_null(missing, NOT_IN_SOURCE), value_set=reasons)
+    indices = encoded.indices.cast(pa.int32())
+    place = pc.coalesce(indices, pc.add(why, pa.scalar(len(encoded.dictionary), pa.int32())))
+    return pa.DictionaryArray.from_arrays(place, pa.concat_arrays([encoded.dictionary, reasons]))

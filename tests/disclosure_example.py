@@ -19,7 +19,7 @@ SEED = 2026
 TODAY = date(2025, 1, 1)
 
 RULES = """\
-# What leaves of people.csv, and how fine: the rules of a permit. A column that isn't here stays.
+# What leaves of people.csv, and how fine, as a permit says it. No other column leaves.
 period: "2025"
 unit: person        # whom rows are about: percentiles are computed on units
 variables:

@@ -105,6 +105,46 @@ def suggest(
     _tell(found, ways, table.num_rows, k, out)
 
 
+@app.command()
+def coarsen(
+    file: File,
+    rules: Annotated[Path, typer.Option(help="What is done to which column (YAML).")],
+    out: Out,
+) -> None:
+    """Coarsen a file by rules, as a permit states them."""
+    from api.commands import document_in
+    from linkage import files
+    from policies.coarsening import LANGUAGES
+    from policies.files import FileRules
+
+    asked = FileRules.from_mapping(document_in(rules))
+    _check_out(out, [file, rules])
+    table = files.read(file, asked.reads)
+    names = files.columns_of(file)
+    made = asked.apply(table)
+    _write(out, made)
+    told = {
+        "out": str(out),
+        "rows": made.num_rows,
+        "columns": made.column_names,
+        "left_out": [name for name in names if name not in asked.named],
+        "rules": {
+            name: {language: rule.describe(language) for language in LANGUAGES}
+            for name, rule in asked.rules.items()
+        },
+    }
+    if the_screen().as_json:
+        the_screen().answer(told)
+        return
+    the_screen().fields({name: rule.describe("en") for name, rule in asked.rules.items()})
+    the_screen().fields(
+        {
+            "written": f"{made.num_rows:,} rows to {out}",
+            "left out": ", ".join(told["left_out"]) or "no column",
+        }
+    )
+
+
 def _listed(text: str) -> list[str]:
     names = [name.strip() for name in text.split(",")]
     if not all(names):

@@ -44,12 +44,13 @@ def there(column: Any) -> Any:
 
 
 def labelled(column: Any, labels: Sequence[str], work: Callable[[Numbers], Any]) -> Any:
-    """The label at the place that `work` gives to each number; null stays null."""
+    """The label at the place that `work` gives to each number, as a dictionary array; null stays
+    null."""
     present = there(column)
     filled = pc.if_else(present, column, pa.scalar(0, column.type))
     places = pa.array(work(filled.to_numpy(zero_copy_only=False)), pa.int32())
     known = pc.if_else(present, places, pa.scalar(None, pa.int32()))
-    return pa.array(labels, pa.string()).take(known)
+    return pa.DictionaryArray.from_arrays(known, pa.array(labels, pa.string()))
 
 
 @dataclass(frozen=True)

@@ -146,3 +146,119 @@ def test_suggest_needs_a_row_for_every_value(cli: Cli) -> None:
     Path("header.csv").write_text("age\n")
     code, _, err = cli("suggest header.csv --hierarchies hierarchies --keys age")
     assert (code, "no rows" in err) == (2, True)
+
+
+# --- coarsen --------------------------------------------------------------------------------------
+
+COARSEN = "coarsen people.csv --rules rules.yaml"
+
+
+def test_coarsen_does_what_the_rules_say(cli: Cli) -> None:
+    """S09 to S12, on CSV and on Parquet alike; a column without a rule doesn't leave."""
+    code, out, _ = cli(f"{COARSEN} --out coarse.csv --json")
+    assert code == 0
+    told = json.loads(out)
+    assert told["left_out"] == ["household", "age", "diagnosis", "weight"]
+    assert told["rules"]["age_class"]["nl"].startswith("Leeftijdsklasse op 2025-01-01")
+    rows, before = read("coarse.csv"), read("people.csv")
+    assert list(rows[0]) == [
+        "person", "age_class", "province", "activity", "wage", "wage_status", "sex",
+    ]  # fmt: skip
+    for row, was in zip(rows, before, strict=True):
+        low = 0 if row["age_class"].startswith("<") else int(row["age_class"].strip(">=")[:2])
+        assert low <= was["age"]
+        assert (row["wage"] in (None, "")) == (row["wage_status"] == "_not_in_source")
+        if row["wage_status"] == "observed":
+            assert row["wage"] == min(6000, (float(was["wage"]) + 50) // 100 * 100)
+    cli(f"{COARSEN} --out coarse.parquet")
+    first = pq.read_table("coarse.parquet").to_pylist()
+    texts = {name: pa.string() for name in ("municipality", "activity")}
+    typed = pyarrow.csv.read_csv(
+        "people.csv", convert_options=pyarrow.csv.ConvertOptions(column_types=texts)
+    )
+    assert pa.types.is_date(typed["birth_date"].type)
+    pq.write_table(typed, "people.parquet")
+    cli("coarsen people.parquet --rules rules.yaml --out again.parquet")
+    assert pq.read_table("again.parquet").to_pylist() == first
+
+
+def test_why_a_value_is_missing_stays_told(cli: Cli) -> None:
+    """Not in the source, not linked and suppressed are three things, before and after."""
+    why = ["_suppressed", "_not_linked", "_not_in_source", "", "100"]
+    Path("x.csv").write_text("place,wage\n" + "\n".join(f"{code},{code}" for code in why[:4]))
+    Path("x.yaml").write_text(
+        "variables:\n"
+        "  - {name: place, type: municipality, rule: [{geography: {level: region}}]}\n"
+        "  - {name: wage, type: amount, rule: [{round: {to: 10}}]}\n"
+    )
+    assert cli("coarsen x.csv --rules x.yaml --out y.csv")[0] == 0
+    rows = read("y.csv")
+    expected = [*why[:3], "_not_in_source"]
+    assert [row["place"] for row in rows] == [row["wage_status"] for row in rows] == expected
+
+
+def test_percentiles_of_a_file(cli: Cli) -> None:
+    """S11: on the units of the file, and no group of fewer than k."""
+    Path("p.yaml").write_text(
+        "unit: person\nk: 3\nvariables:\n"
+        "  - {name: wage, type: amount, rule: [{percentile: {groups: 4, over: delivery}}]}\n"
+    )
+    assert cli("coarsen people.csv --rules p.yaml --out p.csv")[0] == 0
+    counts = Counter(row["wage"] for row in read("p.csv"))
+    missing = counts.pop("_not_in_source")
+    assert len(counts) == 4
+    assert max(counts.values()) - min(counts.values()) <= 1
+    assert missing + sum(counts.values()) == 2_000
+
+
+@pytest.mark.parametrize(
+    ("rules", "says"),
+    [
+        ("variables: []", "name the `variables`"),
+        ("colour: red", "colour is no setting"),
+        ("k: 0\nvariables: [{name: sex, type: code, rule: [{keep: {}}]}]", "k has to be"),
+        ("variables: [{name: sex}]", "a name, a type, a rule"),
+        (
+            "variables: [{name: sex, type: code, rule: [{mix: {}}]}]",
+            "the rule of sex: no such step",
+        ),
+        (
+            "variables: [{name: sex, type: code, rule: [{keep: {}}]},"
+            " {name: age, as: sex, type: code, rule: [{keep: {}}]}]",
+            "two variables would be written as sex",
+        ),
+        (
+            "variables: [{name: wage, type: amount,"
+            " rule: [{percentile: {groups: 4, over: universe}}]}]",
+            "name the column of the `unit`",
+        ),
+        ("variables: [{name: height, type: code, rule: [{keep: {}}]}]", "no column height"),
+        (
+            "variables: [{name: sex, type: date, rule: [{year: {}}]}]",
+            "2 distinct values of sex are no days",
+        ),
+        (
+            "variables: [{name: sex, type: amount, rule: [{round: {to: 1}}]}]",
+            "2 distinct values of sex are no numbers",
+        ),
+        (
+            "variables: [{name: diagnosis, type: nace, rule: [{nace: {level: A10, version: 2025}}]}]",
+            "diagnosis: 2000 values (4 distinct)",
+        ),
+        (
+            "variables: [{name: sex, type: code, rule: [{round: {to: 1}}]}]",
+            "sex: round needs a number",
+        ),
+    ],
+)
+def test_coarsen_refuses_in_one_sentence(cli: Cli, rules: str, says: str) -> None:
+    Path("r.yaml").write_text(rules)
+    code, out, err = cli("coarsen people.csv --rules r.yaml --out x.csv")
+    assert (code, out) == (2, "")
+    assert says in err.replace("\n", " ")
+    assert not Path("x.csv").exists()
+
+
+def test_coarsen_never_overwrites_what_it_reads(cli: Cli) -> None:
+    assert cli(f"{COARSEN} --out people.csv")[0] == 2
+    assert cli(f"{COARSEN} --out rules.yaml")[0] == 2
