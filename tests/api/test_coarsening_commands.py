@@ -242,7 +242,8 @@ def test_percentiles_of_a_file(cli: Cli) -> None:
             "2 distinct values of sex are no numbers",
         ),
         (
-            "variables: [{name: diagnosis, type: nace, rule: [{nace: {level: A10, version: 2025}}]}]",
+            "variables: [{name: diagnosis, type: nace,"
+            " rule: [{nace: {level: A10, version: 2025}}]}]",
             "diagnosis: 2000 values (4 distinct)",
         ),
         (
