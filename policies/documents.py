@@ -152,6 +152,11 @@ def report_page(report: Mapping[str, Any], title: Mapping[str, str]) -> str:
         ("Threshold k", report["k"]),
         (f"Units ({report['unit_type']})", report["units"]),
         ("Releases looked at, this one included", report["releases"]),
+        ("Releases of other projects to the same organisations", report["releases_elsewhere"]),
+        *(
+            (f"Shown coarser than permitted: {key}", name)
+            for key, name in sorted(report["coarser"].items())
+        ),
         ("Smallest combination, this release", report["this_release"]["smallest_cell"]),
         ("Smallest combination, all releases together", report["all_releases"]["smallest_cell"]),
         ("Units with a value withheld", f"{hidden['units']} ({hidden['share']:.1%})"),
@@ -175,11 +180,155 @@ def report_page(report: Mapping[str, Any], title: Mapping[str, str]) -> str:
         f"<p><strong>{_texts(said)}</strong></p>",
         _picture(report),
         _table("Figures", ("", ""), [(escape(str(a)), escape(str(b))) for a, b in facts]),
+        *_attack(report),
+        *_holders(report["recipients_that_are_holders"]),
+        *_changes(report["changes"]),
+        *_measures(report),
         f"<h2>What isn't promised</h2><p>{_NOT_PROMISED}</p>",
         *_linkage(report.get("linkage", {})),
         *_population(report.get("population", [])),
     ]
     return _page("Disclosure report", body)
+
+
+_ATTACKED: Mapping[Language, str] = {
+    "en": "An intruder with an exact register who takes anybody that fits names {right} of the "
+    "rows rightly; the measures allow {most} at most.",
+    "nl": "Een indringer met een exact register die iemand kiest die past, benoemt {right} van de "
+    "rijen juist; de maten laten hoogstens {most} toe.",
+    "fr": "Un intrus disposant d'un registre exact qui choisit quelqu'un qui convient nomme "
+    "correctement {right} des lignes ; les mesures permettent au plus {most}.",
+    "de": "Ein Angreifer mit einem exakten Register, der jemanden wählt, der passt, benennt "
+    "{right} der Zeilen richtig; die Maße lassen höchstens {most} zu.",
+}
+
+
+def _attack(report: Mapping[str, Any]) -> list[str]:
+    """What an intruder makes of it, beside what the measures state, with a picture."""
+    found, tries = report["attack"], report["attack"]["tries"]
+    if not tries:
+        return []
+    exact = max(one["right"] for one in tries if not one["errors"])
+    both = (found["bounds"], found["bounds_together"])
+    most = max(bound["prosecutor_max"] for bound in both)
+    said: dict[str, str] = {
+        lang: text.format(right=f"{exact:.2%}", most=f"{most:.2%}")
+        for lang, text in _ATTACKED.items()
+    }
+    rows = [
+        (
+            escape(one["name"]),
+            escape(", ".join(one["knows"])),
+            f"{one['errors']:.0%}",
+            str(one["register"]),
+            f"{one['right']:.2%}",
+            f"{one['sure']:.2%}",
+            "sure of none" if one["right_when_sure"] is None else f"{one['right_when_sure']:.1%}",
+        )
+        for one in tries
+    ]
+    bounds = [
+        (name, f"{bound['prosecutor_max']:.2%}", f"{bound['prosecutor_mean']:.2%}")
+        for name, bound in zip(("this release", "all releases together"), both, strict=True)
+    ]
+    header = (
+        *("Try", "Knows", "Errors in the register", "People in it"),
+        *("Named rightly", "Sure of", "Right when sure"),
+    )
+    return [
+        f"<h2>An intruder tries to name rows</h2><p>{_texts(said)}</p>",
+        _bars([(one["name"], one["right"]) for one in tries], most),
+        _table("What the intruder gets", header, rows),
+        _table("What the measures state", ("", "At most", "On average"), bounds),
+    ]
+
+
+def _bars(shares: Sequence[tuple[str, float]], most: float) -> str:
+    """Shares named rightly beside what the measures allow, as an inline SVG with its text
+    alternative."""
+    wide = max([most, *(share for _, share in shares)]) or 1
+    bars = []
+    for place, (name, share) in enumerate(shares):
+        y, length = 30 + place * 34, round(400 * share / wide)
+        bars.append(
+            f'<text x="0" y="{y + 16}">{escape(name)}</text>'
+            f'<rect x="190" y="{y}" width="{length}" height="24" fill="#1d5fa8"/>'
+            f'<text x="{196 + length}" y="{y + 16}">{share:.2%}</text>'
+        )
+    bottom, line = 34 + len(shares) * 34, 190 + round(400 * most / wide)
+    said = ", ".join(f"{name}: {share:.2%}" for name, share in shares)
+    return (
+        '<svg role="img" aria-labelledby="attack-title attack-text" '
+        f'viewBox="0 0 680 {bottom + 10}" font-family="system-ui, sans-serif" font-size="12">\n'
+        '<title id="attack-title">Share of the rows that an intruder names rightly</title>\n'
+        f'<desc id="attack-text">{escape(said)}. The measures allow {most:.2%} at most.</desc>\n'
+        + "\n".join(bars)
+        + f'\n<line x1="{line}" y1="18" x2="{line}" y2="{bottom}" stroke="#1b1b1b" '
+        f'stroke-dasharray="4 3"/><text x="{line}" y="14" text-anchor="end">at most {most:.2%}'
+        "</text>\n</svg>"
+    )
+
+
+def _holders(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What recipients that are holders find with their own files."""
+    if not found:
+        return []
+    rows = [
+        (escape(one["organisation"]), escape(", ".join(one["datasets"])), str(one["units"]),
+         str(one["smallest"]))
+        for one in found
+    ]  # fmt: skip
+    header = ("Organisation", "Delivered", "Of its units here", "Fewest candidates for one")
+    return [
+        "<h2>Recipients that delivered data themselves</h2>",
+        _table("What they find with their own exact values", header, rows),
+    ]
+
+
+def _changes(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What differs from the project's last release."""
+    body = []
+    for one in found:
+        rows = [
+            ("Units", *map(str, one["units"])),
+            ("Units with a value withheld", *map(_told, one["withheld"])),
+            ("Units that came", "", _told(one["joined"])),
+            ("Units that went", _told(one["left"]), ""),
+            *(
+                (f"Units that stayed and show another {escape(key)}", "", _told(number))
+                for key, number in one["changed"].items()
+            ),
+        ]
+        header = ("", f"{one['since']} ({one['moments'][0]})", f"this one ({one['moments'][1]})")
+        body += ["<h2>What changed since the last release</h2>", _table("Changes", header, rows)]
+    return body
+
+
+def _measures(report: Mapping[str, Any]) -> list[str]:
+    """The measures of the table of units, and what those who look alike have in common."""
+    found = report["measures"]
+    facts = [
+        ("Combinations", str(found["classes"])),
+        ("k", str(found["k"])),
+        ("Units that stand alone", str(found["sample_uniques"])),
+        ("Average number of units in a combination", f"{found['average_class_size']:.1f}"),
+        ("Prosecutor's risk, at most", f"{found['prosecutor_risk']['max']:.2%}"),
+        ("Prosecutor's risk, on average", f"{found['prosecutor_risk']['mean']:.2%}"),
+        ("Discernibility", f"{found['discernibility']:,.0f}"),
+    ]
+    body = [
+        "<h2>Measures</h2><p>report.json has every figure, and those of special uniques.</p>",
+        _table("The table of units as it leaves", ("", ""), facts),
+    ]
+    if report["diversity"]:
+        rows = [
+            (escape(f"{one['dataset']}.{one['variable']}"), str(one["l_distinct"]),
+             f"{one['l_entropy']:.2f}", f"{one['t']:.2f}")
+            for one in report["diversity"]
+        ]  # fmt: skip
+        header = ("Sensitive", "Fewest values (l)", "Entropy l", "t")
+        body.append(_table("What those who look alike have in common, worst case", header, rows))
+    return body
 
 
 _HIDDEN = "hidden"

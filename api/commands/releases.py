@@ -106,7 +106,13 @@ def release_build(
 def release_list() -> None:
     """A project's releases; staff see all."""
     with connected() as client:
-        the_screen().table(client.get("/releases"), ["id", "project", "period", "state", "builder"])
+        rows = client.get("/releases")
+    shown = ("units", "smallest_cell", "suppressed_share", "intruder_names_rightly")
+    if not the_screen().as_json:
+        rows = [
+            {**row, **{name: (row["summary"] or {}).get(name) for name in shown}} for row in rows
+        ]
+    the_screen().table(rows, ["id", "project", "period", "state", "builder", *shown])
 
 
 @release_app.command("show")

@@ -496,9 +496,29 @@ def _summary(report: dict[str, Any], rows: Mapping[str, Rows]) -> dict[str, Any]
         "smallest_cell_with_earlier_releases": report["all_releases"]["smallest_cell"],
         "suppressed_units": report["suppressed"]["units"],
         "suppressed_share": report["suppressed"]["share"],
+        "intruder_names_rightly": max(
+            one["right"] for one in report["attack"]["tries"] if not one["errors"]
+        ),
+        "measures_allow_at_most": max(
+            report["attack"][part]["prosecutor_max"] for part in ("bounds", "bounds_together")
+        ),
+        "shown_coarser": report["coarser"],
+        "changed_since_the_last_release": [_in_short(one) for one in report["changes"]],
         "rows_outside_the_universe": {name: part.outside for name, part in rows.items()},
         "units_delivered_twice": {name: part.repeated for name, part in rows.items()},
     }
+
+
+def _in_short(change: Mapping[str, Any]) -> str:
+    """What changed since a release, in a line."""
+
+    def told(number: int | None) -> str:
+        return "few" if number is None else str(number)
+
+    then, now = change["units"]
+    others = [f"{told(number)} with another {key}" for key, number in change["changed"].items()]
+    parts = [f"{told(change['joined'])} came", f"{told(change['left'])} went", *others]
+    return f"{change['since']}: {then} units then, {now} now; {', '.join(parts)}"
 
 
 def seal_envelopes(

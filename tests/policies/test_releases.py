@@ -17,9 +17,11 @@ import pyarrow.parquet
 import pytest
 import rfc8785
 
-from policies import releases
+from policies import evidence, releases
+from policies.attack import simulate
 from policies.coarsening import LANGUAGES, NOT_IN_SOURCE, SUPPRESSED, parse_rule, shown
 from policies.cumulative import Suppression, suppress
+from policies.joinback import join_back
 from policies.releases import PackageError, Variable
 from policies.scanner import Finding, scan
 from tests.policies.population import BREAKS, SCENARIO, young_people
@@ -308,6 +310,46 @@ def test_the_report_shows_figures_and_a_picture_in_words(files: dict[str, bytes]
     assert figures["suppressed"]["units"] == MADE.units > 0
     assert figures["before_suppression"]["failing_together"] > 0
     assert figures["scanner"]["findings"] == 0
+
+
+def test_the_report_tells_what_an_intruder_a_holder_and_the_last_release_come_to() -> None:
+    """S08, S39: each figure in words, the second picture with its text, languages marked; all of it
+    is a file of the manifest that gets signed."""
+    people = young_people(np.random.default_rng(1), 5000)
+    first = suppress([], people.displayed("first", FIRST), SCENARIO, 5, 0.1).displayed
+    tries = simulate([first], MADE.displayed, people.displayed("x", SECOND).table, [], 1, seed=1)
+    found = join_back("vdab", MADE.displayed.table, {"work": tables()["work"]}, first.table, 1)
+    made = releases.report(
+        unit_type="person",
+        scenario=SCENARIO,
+        suppression=MADE,
+        findings={},
+        deliveries=DELIVERIES,
+        own=1,
+        coarser={"arrondissement": "province"},
+        holders=[found.to_doc()],
+        attacks=[one.to_doc() for one in tries],
+        changes=[evidence.changes(first, MADE.displayed, 5)],
+        diversity=evidence.diversity(MADE.displayed, tables(), ["status"]),
+    )
+    assert (made["releases"], made["releases_elsewhere"]) == (1, 1)
+    files = package(report=made)
+    page = Page(files["report.html"])
+    text = " ".join(page.text)
+    assert [a.get("role") for tag, a in page.seen if tag == "svg"] == ["img", "img"]
+    assert "script" not in [tag for tag, _ in page.seen]
+    for words in (
+        "An intruder tries to name rows", "Een indringer met een exact register",
+        "Un intrus disposant", "Ein Angreifer", "all releases, with errors: ", "sure of none",
+        "Recipients that delivered data themselves", "What changed since the last release",
+        "Shown coarser than permitted: arrondissement",
+        "Units that stayed and show another age_class",
+        "Prosecutor's risk, at most", "work.status",
+    ):  # fmt: skip
+        assert words in text
+    listed = {entry["path"] for entry in json.loads(files[releases.MANIFEST])["files"]}
+    assert {"report.html", "report.json"} <= listed
+    assert json.loads(files["report.json"])["measures"]["k"] >= 5
 
 
 def test_the_report_doesnt_give_back_what_was_withheld(files: dict[str, bytes]) -> None:
