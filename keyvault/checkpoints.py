@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from keyvault.errors import LedgerError, SignatureError
 from keyvault.signing import check_bytes, from_base64url, public_text, to_base64url
 
+_SIGNATURE = re.compile(r"\u2014 ([^ +]+) ([A-Za-z0-9+/=]{8,})")
 _SIZE = re.compile(r"0|[1-9][0-9]{0,17}")
 
 
@@ -58,11 +59,12 @@ def read_checkpoint(note: str, verifiers: Iterable[str]) -> Checkpoint:
     keys = dict(_read_verifier(verifier) for verifier in verifiers)
     signed = False
     for line in signatures.removesuffix("\n").split("\n"):
-        dash, _, rest = line.partition(" ")
-        name, _, encoded = rest.partition(" ")
-        data = _from_base64(encoded)
-        public = keys.get((name, data[:4]))
-        if dash == "\u2014" and public is not None:
+        found = _SIGNATURE.fullmatch(line)
+        if found is None:
+            raise LedgerError("A checkpoint ends with signature lines, and with nothing else.")
+        data = _from_base64(found[2])
+        public = keys.get((found[1], data[:4]))
+        if public is not None:
             try:
                 check_bytes(text.encode(), to_base64url(data[4:]), public)
             except SignatureError:

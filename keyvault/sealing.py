@@ -32,6 +32,8 @@ from keyvault.secret import AGE_PURPOSE, MAC_PURPOSES, SIGNING_PURPOSES, FileKey
 _NONCE = 12
 _TAG = 16
 _FORMAT = b"\x01"
+_MAGIC = b"PARE"
+"""How an encrypted Parquet file begins and ends."""
 _NOT_FOR_FILES = MAC_PURPOSES | {AGE_PURPOSE, *SIGNING_PURPOSES}
 
 
@@ -77,8 +79,12 @@ class TableWriter:
         self._writer.close()
 
     def write(self, table: pa.Table) -> None:
-        """Add rows of the table's schema; they are sealed and passed on at once."""
-        self._writer.write_table(table)
+        """Add rows of the table's schema; they are sealed and passed on at once.
+
+        None are not written: nobody would read the pages that hold nothing, or see them changed.
+        """
+        if table.num_rows:
+            self._writer.write_table(table)
 
 
 class _Unseekable(io.RawIOBase):
@@ -105,6 +111,8 @@ def read_table(
         _derived(key, "table", binding), aad_prefix=binding.encode()
     )
     wanted = None if columns is None else list(columns)
+    if data[: len(_MAGIC)] != _MAGIC:  # Arrow looks at the one at the end only
+        raise SealError(_CLOSED)
     try:
         return pq.read_table(
             pa.BufferReader(data), columns=wanted, decryption_properties=properties

@@ -10,9 +10,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from api.service import Service
 from tests.faults.acts import FLOWS
 from tests.faults.disturbed import FAULTS, Acting, Site
 from tests.faults.harness import Harness
+from tests.faults.tampering import HARMS, Tampering
 
 
 def main() -> int:
@@ -22,6 +24,7 @@ def main() -> int:
     parser.add_argument(
         "--most", type=int, default=3, help="calls of one class in one flow; 0 for every one"
     )
+    parser.add_argument("--tries", type=int, default=60, help="of each harm to each stored thing")
     given = parser.parse_args()
     console, begun = Console(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="faults-") as place, Acting(Path(place)) as acting:
@@ -32,6 +35,7 @@ def main() -> int:
                     for fault in FAULTS:
                         wrong += harness.wrong(flow, site, fault)
             show(console, harness.tried, flow)
+        wrong += tampered(console, harness.service(), given.tries)
     for told in wrong:
         console.print(told, markup=False)
     tries, classes = harness.tried.total(), len({key[:3] for key in harness.tried})
@@ -40,6 +44,22 @@ def main() -> int:
         f"took {harness.slowest:.2f} s; {time.monotonic() - begun:.0f} s in all."
     )
     return int(bool(wrong))
+
+
+def tampered(console: Console, service: Service, each: int) -> list[str]:
+    """Harm to everything that is stored; the table of what was tried, and what went unnoticed."""
+    tampering = Tampering(service)
+    tampering.run(each)
+    service.engine.dispose()
+    table = Table("stored", *HARMS, "unnoticed", box=None)
+    for kind in dict.fromkeys(kind for kind, _ in tampering.tried):
+        counts = [str(tampering.tried[kind, harm]) for harm in HARMS]
+        table.add_row(kind, *counts, str(sum(tampering.missed[kind, harm] for harm in HARMS)))
+    console.print(table)
+    console.print(
+        f"{tampering.tried.total()} things changed, {tampering.missed.total()} unnoticed."
+    )
+    return [f"{key[1]} of {key[0]} went unnoticed" for key, n in tampering.missed.items() if n]
 
 
 def spread(sites: list[Site], most: int) -> list[Site]:

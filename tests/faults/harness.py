@@ -69,6 +69,10 @@ class Harness:
             self._sha256 = holder.encrypt(source, self._sealed)
             troupe.part()
 
+    def service(self) -> Service:
+        """A service to which everything happened and nothing bad: something to do harm to."""
+        return Service.open(copied(self._stages.folders["nothing"], self._folder / "harmed"))
+
     # -- acts --------------------------------------------------------------------------------------
 
     def _prepared(self, flow: str) -> tuple[Settings, dict[str, Any]]:

@@ -24,6 +24,7 @@ from tests.crash.outcome import copied
 from tests.faults.acts import JOBS, UPLOADS
 from tests.faults.disturbed import FAULTS, Acting, Site, _attached
 from tests.faults.harness import Harness, _type
+from tests.faults.tampering import HARMS, Kept, Tampering, noticed
 
 ADMINISTRATOR = Actor("admin-1", "office", frozenset({"administrator"}))
 
@@ -88,6 +89,20 @@ def test_no_answer_leaves_before_its_entry_is_durable(harness: Harness) -> None:
     assert ended.told["status"] == 201
     assert ended.seconds > 2.0
     assert harness.judged("note", settings, ended) == []
+
+
+def test_whatever_is_changed_is_noticed(harness: Harness) -> None:
+    """V24: every kind of stored thing, each harm to it; `make faults` does more of it."""
+    tampering = Tampering(harness.service())
+    tampering.run(4)
+    assert tampering.tried.total() > 1500
+    assert {harm for _, harm in tampering.tried} == set(HARMS)
+    assert +tampering.missed == {}
+    kinds = {kind for kind, _ in tampering.tried}
+    assert {"package, hash and all", "envelope on the disk", "proof of a key row", "permit's body",
+            "receipt", "job", "ledger entry", "checkpoint", "sealed key"} <= kinds  # fmt: skip
+    whole = Kept("nothing", b"x", lambda _: None)
+    assert not noticed(whole, b"y"), "what reads anything notices nothing"
 
 
 def test_the_judge_is_judged(harness: Harness) -> None:

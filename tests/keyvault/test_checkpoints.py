@@ -42,6 +42,8 @@ def test_checkpoints_of_others_are_not_taken() -> None:
         lambda note: note.replace("\u2014", "-"),
         lambda note: note.replace(" ", "  ", 1),
         lambda note: note[:0],
+        lambda note: note + "and more\n",
+        lambda note: note + "\u2014 w+1 AAAAAAAA\n",
         lambda note: note.split("\n\n")[0] + "\n\n",
         lambda note: "\n".join(note.split("\n")[1:]),
     ],

@@ -69,6 +69,15 @@ def test_an_empty_table() -> None:
     assert read_table(write_table(empty, KEY, "b"), KEY, "b").equals(empty)
 
 
+@pytest.mark.parametrize("rows", [0, 1])
+def test_every_byte_of_a_sealed_table_counts(rows: int) -> None:
+    """Its beginning, and a table that holds nothing, too."""
+    data = write_table(TABLE.slice(0, rows), KEY, "b")
+    for place in range(len(data)):
+        with pytest.raises(SealError):
+            read_table(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :], KEY, "b")
+
+
 @pytest.mark.parametrize("text", ["Jan", "Élise", "name", "row_key"])
 def test_no_plaintext_in_a_sealed_table(text: str) -> None:
     """V24: neither values nor column names, footer and statistics included."""
