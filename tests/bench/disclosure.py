@@ -29,7 +29,7 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-MODULES: Final = ("tests.bench.disclosure_measures",)
+MODULES: Final = ("tests.bench.disclosure_measures", "tests.bench.mildest")
 """Where sides and rows come from."""
 
 _ENOUGH: Final = 3.0
