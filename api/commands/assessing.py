@@ -112,7 +112,7 @@ def assess(
         n=n,
         percent=percent,
         p=p,
-        original=None if original is None else columns.keys_in(original),
+        **columns.before(original, amount),
     )
     told = assessed(_keys(table, columns.keys), asked)
     if the_screen().as_json:
@@ -190,11 +190,18 @@ class _Columns:
             ) from None
         return found.to_numpy(zero_copy_only=False)
 
-    def keys_in(self, file: Path) -> "Keys":
-        """The same keys in another file."""
+    def before(self, file: Path | None, amount: str | None) -> dict[str, Any]:
+        """The same keys, and amounts, in the file that this one was made from."""
         from linkage import files
 
-        return _keys(files.read(file, self.keys), self.keys)
+        if file is None:
+            return {}
+        own = [] if amount is None else [amount]
+        table = files.read(file, [*self.keys, *own], distinct=own)
+        return {
+            "original": _keys(table, self.keys),
+            "original_amounts": self.numbers(table, amount),
+        }
 
     def population(self, file: Path | None, unit: str | None) -> "Population | None":
         """The population file: the same keys, and the unit if it has it."""

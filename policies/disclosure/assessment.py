@@ -31,7 +31,7 @@ from policies.disclosure.frequencies import (
 )
 from policies.disclosure.individual import Method, Risk, household_risk, individual_risk
 from policies.disclosure.suda import FRACTION, Scores, suda
-from policies.disclosure.utility import utility
+from policies.disclosure.utility import il1s, utility
 
 _ALL_SIZES: Final = 10
 """Keys up to which special uniques of every size are looked for; of more keys, those of up to
@@ -58,7 +58,8 @@ class Question:
     recursive (c, l)-diversity, `fraction` the sampling fraction of DIS, `largest` the largest set
     of keys in which special uniques are looked for. `amounts` has a number for each row, by which
     an enterprise could dominate its combination, under the (`n`, `percent`) and the `p`% rule.
-    `original` are the keys of the file that this one was made from, row by row.
+    `original` are the keys of the file that this one was made from, row by row, and
+    `original_amounts` its amounts.
     """
 
     units: Any = None
@@ -79,6 +80,7 @@ class Question:
     percent: float = 85.0
     p: float = 10.0
     original: Keys | None = None
+    original_amounts: Any = None
 
 
 def assess(keys: Keys, asked: Question) -> dict[str, Any]:
@@ -107,7 +109,7 @@ def assess(keys: Keys, asked: Question) -> dict[str, Any]:
         **_individual(counted, asked),
         "suda": _suda(groups, asked),
         "dominance": None if asked.amounts is None else _dominance(groups, asked),
-        "utility": None if asked.original is None else _utility(asked.original, keys),
+        "utility": None if asked.original is None else _utility(asked.original, keys, asked),
         "subsets": [
             {"keys": list(names), **_of_sizes(one, asked.k)}
             for names, one in k_of_subsets(keys, asked.subsets, asked.units, asked.missing)
@@ -267,9 +269,13 @@ def _dominance(groups: Groups, asked: Question) -> dict[str, Any]:
     }
 
 
-def _utility(original: Keys, released: Keys) -> dict[str, Any]:
+def _utility(original: Keys, released: Keys, asked: Question) -> dict[str, Any]:
     """What is left of the original."""
     found = utility(original, released)
+    amounts = None
+    if asked.original_amounts is not None and asked.amounts is not None:
+        before, after = {"amounts": asked.original_amounts}, {"amounts": asked.amounts}
+        amounts = il1s(before, after, ["amounts"])
     return {
         "mean_loss": found.mean_loss,
         "mean_entropy": found.mean_entropy,
@@ -277,4 +283,5 @@ def _utility(original: Keys, released: Keys) -> dict[str, Any]:
         "entropy": found.entropy,
         "distributions": found.distributions,
         "associations": found.associations,
+        "il1s": amounts,
     }

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -128,7 +129,7 @@ def test_dominance_and_what_protection_cost(cli: Cli, tmp_path: Path) -> None:
     """S34: an enterprise that is nearly all of its cell; and the release beside its original."""
     rows = ["nace,turnover", "A,80", "A,10", "A,6", "A,4", "B,5", "B,5", "B,5", "B,"]
     (tmp_path / "firms.csv").write_text("\n".join(rows) + "\n")
-    fine = [row.replace("A,", "A1,", 1) for row in rows]
+    fine = [row.replace("A,", "A1,", 1).replace(",80", ",90") for row in rows]
     (tmp_path / "fine.csv").write_text("\n".join(fine).replace("A1", "A2", 1) + "\n")
     line = "firms.csv --keys nace --amount turnover --dominance 1,75 --original fine.csv"
     found = told(cli, line)
@@ -139,6 +140,8 @@ def test_dominance_and_what_protection_cost(cli: Cli, tmp_path: Path) -> None:
     assert found["utility"]["loss"] == {
         "nace": 0.25
     }  # A1 and A2 of three became one: half the file
+    amounts = [90, 10, 6, 4, 5, 5, 5]
+    assert found["utility"]["il1s"] == pytest.approx(10 / 7 / 2**0.5 / np.std(amounts, ddof=1))
     _, out, _ = cli(f"assess {line}")
     said = " ".join(out.split())
     assert "of 2 combinations 1 where 1 have more than 75%, 0 where the second" in said
