@@ -26,6 +26,7 @@ from policies.disclosure.encoding import (
     Floats,
     Integers,
     Keys,
+    gathered,
     lengths,
     of_units,
     ordered_rows,
@@ -132,7 +133,7 @@ class Frequencies:
     @property
     def per_row(self) -> tuple[Integers, Floats]:
         """f and F of each row."""
-        return self.f[self.groups.of_row], self.F[self.groups.of_row]
+        return gathered(self.f, self.groups.of_row), gathered(self.F, self.groups.of_row)
 
 
 def frequencies(
@@ -149,7 +150,7 @@ def frequencies(
     sums = own.astype(np.float64)
     if weights is not None:
         checked = numbers(weights, len(groups.row))
-        sums = np.add.reduceat(checked[rows], begins) if len(begins) else sums
+        sums = np.add.reduceat(gathered(checked, rows), begins) if len(begins) else sums
     if missing is Missing.WILDCARD and (groups.shown != (1 << len(groups.keys.names)) - 1).any():
         group = np.repeat(np.arange(len(groups)), own)
         unit = None if groups.unit is None else groups.unit.codes[rows]

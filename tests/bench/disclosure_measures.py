@@ -17,7 +17,7 @@ import pyarrow.csv
 from policies.disclosure.classes import Sensitive, measure, per_row
 from policies.disclosure.encoding import Keys
 from policies.disclosure.frequencies import Groups, frequencies
-from policies.disclosure.individual import individual_risk
+from policies.disclosure.individual import Risk, individual_risk
 from policies.disclosure.suda import suda
 from tests.bench import peers
 from tests.bench.disclosure import Bench, Figure, Prepare
@@ -112,6 +112,21 @@ def _weighted() -> Callable[[], Any]:
     return work
 
 
+def _everything() -> Callable[[], Any]:
+    """All that grows with rows alone: the measures of classes, and individual risk by weights."""
+    columns = population(10_000_000)
+    income = columns.pop("income")
+    weights = np.random.default_rng(3).uniform(1, 200, 10_000_000)
+
+    def work() -> float:
+        keys = Keys.of(columns)
+        measure(keys, {"income": Sensitive.of(income, ordered=True)})
+        found = frequencies(Groups.of(keys), weights)
+        return Risk.of(individual_risk(found.f, found.F), found.records).expected
+
+    return work
+
+
 def _suda(rows: int) -> Prepare:
     def prepare() -> Callable[[], Any]:
         columns = population(rows)
@@ -132,6 +147,7 @@ SIDES: Final[dict[str, Prepare]] = {
     "classes 10M": _classes(10_000_000),
     "k, l, t 100k": _klt,
     "individual": _weighted,
+    "everything 10M": _everything,
     "suda 100k": _suda(100_000),
     "suda 1M": _suda(1_000_000),
 }
@@ -157,10 +173,15 @@ def _class_rows(bench: Bench) -> list[Figure]:
 
 
 def _many(bench: Bench) -> list[Figure]:
-    what = "all measures, 10M rows"
-    [seconds] = bench.seconds(what, "classes 10M", "–", 1, 0.6)
-    memory = bench.run("classes 10M").extra / GIB
-    return [seconds, Figure("… extra memory", None, "–", memory, "GiB", 1.5, 1)]
+    found = []
+    for what, side in (
+        ("all measures of classes, 10M rows", "classes 10M"),
+        ("… and individual risk with weights", "everything 10M"),
+    ):
+        found += bench.seconds(what, side, "–", 1, 0.6)
+        memory = bench.run(side).extra / GIB
+        found.append(Figure("… extra memory", None, "–", memory, "GiB", 1.5, 1))
+    return found
 
 
 def _growth(bench: Bench) -> list[Figure]:
