@@ -148,6 +148,7 @@ def _decrypted(
                 pass
     finally:
         thread.join()
+        _raise_ours(broken)
     if broken:
         raise Problem(
             "damaged-delivery",
@@ -155,6 +156,16 @@ def _decrypted(
             "Encrypt the extract again to the recipient that the service publishes (GET /keys).",
         )
     return checked
+
+
+def _raise_ours(broken: list[BaseException]) -> None:
+    """A disk that can't be read is our trouble and passes: nobody's delivery is refused for it.
+
+    The system's own errors have a number; those of the library about the file haven't.
+    """
+    for error in broken:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise error
 
 
 class _Counted(io.RawIOBase):

@@ -1,4 +1,5 @@
-"""`make faults`: each flow with a fault in each class of call; the table of what was tried."""
+"""`make faults`: each flow with a fault in each class of call, and without power at each moment;
+harm to everything that is stored; the tables of what was tried."""
 
 import argparse
 import sys
@@ -28,20 +29,25 @@ def main() -> int:
     given = parser.parse_args()
     console, begun = Console(), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="faults-") as place, Acting(Path(place)) as acting:
-        harness, wrong = Harness(Path(place), acting), list[str]()
+        harness, wrong, moments = Harness(Path(place), acting), list[str](), 0
         for flow in given.flows:
             for sites in harness.classes(flow):
                 for site in spread(sites, given.most):
                     for fault in FAULTS:
                         wrong += harness.wrong(flow, site, fault)
+            dark = list(harness.without_power(flow))
+            wrong += [told for found in dark for told in found]
+            moments += len(dark)
             show(console, harness.tried, flow)
+            console.print(f"power gone at {len(dark)} moments of {flow}")
         wrong += tampered(console, harness.service(), given.tries)
     for told in wrong:
         console.print(told, markup=False)
     tries, classes = harness.tried.total(), len({key[:3] for key in harness.tried})
     console.print(
-        f"{tries} faults in {classes} classes of calls, {len(wrong)} losses; the slowest restart "
-        f"took {harness.slowest:.2f} s; {time.monotonic() - begun:.0f} s in all."
+        f"{tries} faults in {classes} classes of calls, power gone at {moments} moments, "
+        f"{len(wrong)} losses; the slowest restart took {harness.slowest:.2f} s; "
+        f"{time.monotonic() - begun:.0f} s in all."
     )
     return int(bool(wrong))
 

@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.faults.powerloss import RECORDED
 
 CALLS = (
     "openat", "write", "pwrite64", "fsync", "fdatasync", "rename", "renameat2", "link", "linkat",
@@ -61,8 +63,17 @@ class Acting:
     def __exit__(self, *_: object) -> None:
         self._nursery.communicate()
 
-    def run(self, asked: dict[str, Any], *injections: str, trace: str = "none") -> Ended:
-        """Do an act with injections; `trace` names the calls that the log shall hold."""
+    def run(
+        self,
+        asked: dict[str, Any],
+        *injections: str,
+        trace: str = "none",
+        ready: Callable[[], object] = lambda: None,
+    ) -> Ended:
+        """Do an act with injections; `trace` names the calls that the log shall hold.
+
+        `ready` is called when everything but the act itself has been done.
+        """
         path = self._folder / "told"
         path.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
@@ -72,6 +83,7 @@ class Acting:
             tracer = _attached(pid, log, injections, trace)
             begun = time.monotonic()
             try:
+                ready()
                 os.kill(pid, signal.SIGCONT)
                 ready, _, _ = select.select([heard, _Death(pid)], [], [], PATIENCE)
                 told = json.loads(heard.recv(1 << 20)) if heard in ready else None
@@ -127,6 +139,8 @@ def _attached(
     calls = ",".join([*named, *([trace] if trace != "none" else [])]) or "none"
     command = ["strace", "-f", "-y", "-p", str(pid), "-o", str(log), "-e", f"trace={calls}"]
     command += ["-e", "signal=none"]
+    if trace == RECORDED:  # with all that was written, in hexadecimal digits
+        command += ["-xx", "-s", str(1 << 28)]
     for injection in injections:
         command += ["-e", f"inject={injection}"]
     tracer = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -38,6 +38,7 @@ from tests.crash.stages import Stages, listening
 from tests.crash.witness import Witness
 from tests.faults.acts import JOBS, UPLOADS
 from tests.faults.disturbed import FAULTS, Acting, Ended, Site
+from tests.faults.powerloss import RECORDED, Disk, restored
 
 SOONEST = 5.0
 """Seconds within which a service that was cut off answers again."""
@@ -140,6 +141,25 @@ class Harness:
         """An act with faults of one's own; not yet judged."""
         settings, asked = self._prepared(flow)
         return settings, self._acting.run(asked, *injections)
+
+    def without_power(self, flow: str) -> Iterator[list[str]]:
+        """What is wrong after a power loss at each moment of a flow, one after the other.
+
+        In all but the last the client has heard nothing; in the last it has its answer.
+        """
+        settings, asked = self._prepared(flow)
+        disks: list[Disk] = []
+        ended = self._acting.run(
+            asked, trace=RECORDED, ready=lambda: disks.append(Disk(settings.data))
+        )
+        states = list(disks[0].states(ended.log))
+        for number, state in enumerate(states):
+            told = ended.told if number == len(states) - 1 else None
+            place = self._folder / "dark"
+            shutil.rmtree(place, ignore_errors=True)
+            dark = Settings(data=restored(place, state, settings.data))
+            found = self.judged(flow, dark, Ended(told, 0.0, ""))
+            yield [f"{flow}, power gone after sync {number}: {fault}" for fault in found]
 
     def judged(self, flow: str, settings: Settings, ended: Ended) -> list[str]:
         """The service starts again, the client goes on, and all has to be well in the end."""

@@ -24,6 +24,7 @@ from tests.crash.outcome import copied
 from tests.faults.acts import JOBS, UPLOADS
 from tests.faults.disturbed import FAULTS, Acting, Site, _attached
 from tests.faults.harness import Harness, _type
+from tests.faults.powerloss import Disk
 from tests.faults.tampering import HARMS, Kept, Tampering, noticed
 
 ADMINISTRATOR = Actor("admin-1", "office", frozenset({"administrator"}))
@@ -63,6 +64,13 @@ def test_a_fault_loses_nothing(
         if (sites[0].call, sites[0].target) == (call, target)
     ]
     assert harness.wrong(flow, sites[-1], fault) == []
+
+
+@pytest.mark.parametrize("fault", ["write:error=EIO", "read,pread64:error=EIO"])
+def test_a_disk_that_fails_is_no_damaged_delivery(harness: Harness, fault: str) -> None:
+    """What can't be read or passed on just now is tried again; the holder's file is well."""
+    settings, ended = harness.disturbed("intake", f"{fault}:when=1")
+    assert harness.judged("intake", settings, ended) == []
 
 
 def test_a_full_disk_is_told_and_nothing_happens(harness: Harness) -> None:
@@ -105,6 +113,58 @@ def test_whatever_is_changed_is_noticed(harness: Harness) -> None:
     assert not noticed(whole, b"y"), "what reads anything notices nothing"
 
 
+@pytest.mark.parametrize("flow", ["note", "append"])
+def test_power_that_goes_takes_nothing_acknowledged(harness: Harness, flow: str) -> None:
+    """V24: everything that wasn't synced is dropped, at each moment; the rest is `make faults`."""
+    dark = list(harness.without_power(flow))
+    assert [told for found in dark for told in found] == []
+    assert len(dark) > 3
+
+
+def test_a_disk_that_keeps_what_was_synced(tmp_path: Path) -> None:
+    """The model: bytes need a sync of their file, and names one of their folder."""
+    place = tmp_path.resolve()
+    (place / "old").write_bytes(b"old")
+
+    def hexed(text: object) -> str:
+        return "".join(f"\\x{byte:02x}" for byte in str(text).encode())
+
+    def handle(number: int, name: str) -> str:
+        return f"{number}<{hexed(place / name) if name else hexed(place)}>"
+
+    new = f'"{hexed(place / "new")}"'
+    log = [
+        f"7 openat(AT_FDCWD<{hexed('/')}>, {new}, O_RDWR|O_CREAT, 0666) = 3<x>",
+        f'7 write({handle(3, "new")}, "{hexed("abc")}", 3) = 3',
+        f'8 pwrite64({handle(3, "new")}, "{hexed("X")}", 1, 4 <unfinished ...>',
+        f"7 fsync({handle(9, 'old')}) = 0",
+        "8 <... pwrite64 resumed>) = 1",
+        f"7 fsync({handle(3, 'new')}) = 0",
+        f"7 fsync({handle(4, '')}) = 0",
+        f'7 rename({new}, "{hexed(place / "old")}") = 0',
+        f"7 ftruncate({handle(3, 'old')}, 2) = 0",
+        f"7 fsync({handle(3, 'old')}) = 0",
+        f"7 fsync({handle(4, '')}) = 0",
+        f'7 unlink("{hexed(place / "old")}") = 0',
+        f"7 fsync({handle(4, '')}) = -1 EIO",
+        f"7 fsync({handle(4, '')}) = 0",
+    ]
+    told = [
+        {Path(name).name: data for name, data in state.items()}
+        for state in Disk(place).states("\n".join(log))
+    ]
+    whole = b"abc\0X"
+    assert told == [
+        {"old": b"old"},
+        {"old": b"old"},
+        {"old": b"old"},
+        {"old": b"old", "new": whole},
+        {"old": b"old", "new": b"ab"},
+        {"old": b"ab"},
+        {},
+    ]
+
+
 def test_the_judge_is_judged(harness: Harness) -> None:
     """An answer that says yes to what isn't there is found; so is a refusal that did it."""
     settings, ended = harness.disturbed("note", "openat:error=EIO:when=9999")
@@ -113,6 +173,7 @@ def test_the_judge_is_judged(harness: Harness) -> None:
     lost = Settings(data=harness._folder / "lost" / "service")
     shutil.copytree(harness._stages.folders["nothing"], lost.data)
     assert "it was acknowledged and isn't there" in harness.judged("note", lost, ended)
+    assert harness.judged("note", settings, ended) == []
     ended.told.update(status=503, content={"type": "urn:schakel:problem:ledger-unwritable"})
     assert "nothing was done, it said, and yet it is there" in harness.judged(
         "note", settings, ended
