@@ -21,6 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import yaml
@@ -162,7 +163,7 @@ class Rule:
         whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
         if _KINDS.get(semantic_type) == "number":
             return self._stepped(_whole(whole), semantic_type)
-        encoded = whole if pa.types.is_dictionary(whole.type) else whole.dictionary_encode()
+        encoded = _encoded(whole)
         try:
             values = self._stepped(encoded.dictionary, semantic_type)
         except UnmappedCodeError:  # its counts are of rows, and a value that no row has is no fault
@@ -208,6 +209,23 @@ def _whole(column: Any) -> Any:
     """One array, of plain values."""
     values = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return values.dictionary_decode() if pa.types.is_dictionary(values.type) else values
+
+
+_MOST_DAYS = 1_000_000
+
+
+def _encoded(values: Any) -> Any:
+    """Values as a dictionary array. For days every day of their span stands in the dictionary,
+    which takes no looking up."""
+    if pa.types.is_dictionary(values.type):
+        return values
+    span = pc.min_max(values).as_py() if pa.types.is_date32(values.type) else {"min": None}
+    if span["min"] is None or (span["max"] - span["min"]).days >= _MOST_DAYS:
+        return values.dictionary_encode()
+    numbers = values.cast(pa.int32())
+    first = pc.min(numbers)
+    days = pa.array(np.arange(first.as_py(), pc.max(numbers).as_py() + 1, dtype=np.int32))
+    return pa.DictionaryArray.from_arrays(pc.subtract(numbers, first), days.cast(pa.date32()))
 
 
 def kind_of(semantic_type: str) -> str:
@@ -281,23 +299,24 @@ def fault_against_minimum(semantic_type: str, rule: Rule) -> str | None:
 # --- what stands in a missing value's place ----------------------------------------------------
 
 
-def shown(name: str, values: Any, missing: Any = None) -> dict[str, Any]:
+def shown(name: str, values: Any, missing: Any = None, *, encoded: bool = False) -> dict[str, Any]:
     """The column or columns under which coarsened values leave; no null is left unexplained.
 
     `missing` is a text array of the same length with the code that stands for a null
     (`NOT_IN_SOURCE` where it is null or absent). Text takes the code itself, and a dictionary array
-    of text stays one. Other types stay null and get a second column `<name>_status`.
+    of text stays one. Other types stay null and get a second column `<name>_status`: text, or a
+    dictionary array of it where `encoded` is asked for.
     """
     values = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     if pa.types.is_dictionary(values.type):
         if pa.types.is_string(values.type.value_type):
             return {name: _shown_once(name, values, missing)}
         values = values.cast(values.type.value_type)
+    if not pa.types.is_string(values.type):
+        status = _status(values, missing)
+        return {name: values, name + STATUS: status if encoded else status.dictionary_decode()}
     nowhere = pa.nulls(len(values), pa.string())
     codes = pc.fill_null(nowhere if missing is None else missing, NOT_IN_SOURCE)
-    if not pa.types.is_string(values.type):
-        status = pc.if_else(pc.is_valid(values), pa.scalar(OBSERVED), codes)
-        return {name: values, name + STATUS: status}
     _refuse_reserved(name, values)
     return {name: pc.coalesce(values, codes)}
 
@@ -310,13 +329,30 @@ def _refuse_reserved(name: str, values: Any) -> None:
         )
 
 
+def _reasons(missing: Any) -> Any:
+    """For each row, which of the codes stands for its value if that is missing."""
+    if missing is None:
+        return pa.scalar(0, pa.int32())
+    return pc.index_in(
+        pc.fill_null(missing, NOT_IN_SOURCE), value_set=pa.array(list(MISSING_CODES))
+    )
+
+
+def _status(values: Any, missing: Any) -> Any:
+    """Whether each value is there, or why it isn't, as a dictionary array."""
+    if not values.null_count:
+        places = pa.array(np.zeros(len(values), np.int32))
+    else:
+        why = pc.add(_reasons(missing), pa.scalar(1, pa.int32()))
+        places = pc.if_else(pc.is_valid(values), pa.scalar(0, pa.int32()), why)
+    return pa.DictionaryArray.from_arrays(places, pa.array([OBSERVED, *MISSING_CODES]))
+
+
 def _shown_once(name: str, encoded: Any, missing: Any) -> Any:
     """Labels as a dictionary array, with the codes for missing values in the dictionary."""
     _refuse_reserved(name, encoded.dictionary)
-    reasons = pa.array(list(MISSING_CODES))
-    why = pa.scalar(0, pa.int32())
-    if missing is not None:
-        why = pc.index_in(pc.fill_null(missing, NOT_IN_SOURCE), value_set=reasons)
-    indices = encoded.indices.cast(pa.int32())
-    place = pc.coalesce(indices, pc.add(why, pa.scalar(len(encoded.dictionary), pa.int32())))
-    return pa.DictionaryArray.from_arrays(place, pa.concat_arrays([encoded.dictionary, reasons]))
+    why = pc.add(_reasons(missing), pa.scalar(len(encoded.dictionary), pa.int32()))
+    place = pc.coalesce(encoded.indices.cast(pa.int32()), why)
+    return pa.DictionaryArray.from_arrays(
+        place, pa.concat_arrays([encoded.dictionary, pa.array(list(MISSING_CODES))])
+    )

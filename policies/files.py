@@ -14,7 +14,9 @@ A column that isn't named doesn't leave. A value that isn't there is null or an 
 says already why it is missing (`_not_in_source`, `_not_linked`, `_suppressed`) goes on saying so.
 """
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,22 +93,28 @@ class FileRules:
 
     def apply(self, table: pa.Table) -> pa.Table:
         """The coarsened table: a column for each variable, and `<name>_status` beside numbers."""
-        columns: dict[str, Any] = {}
         units = None if self.unit is None else table[self.unit].combine_chunks()
-        for variable in self.variables:
-            values, missing = _typed(variable.name, table[variable.name], variable.type)
-            rule = variable.rule
-            try:
-                if rule.computed_on:
-                    rule = rule.fit(values, variable.type, units, self.k)
-                done = rule.coarsen(values, variable.type)
-            except PolicyError as error:
-                raise RuleError(f"{variable.name}: {error}") from None
-            made = shown(variable.as_, done, missing)
-            if taken := made.keys() & columns.keys():
-                raise RuleError(f"{min(taken)} would be written twice; give one another `as`")
-            columns |= made
+        columns: dict[str, Any] = {}
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            for made in pool.map(
+                lambda one: self._made(one, table[one.name], units), self.variables
+            ):
+                if taken := made.keys() & columns.keys():
+                    raise RuleError(f"{min(taken)} would be written twice; give one another `as`")
+                columns |= made
         return pa.table(columns)
+
+    def _made(self, variable: Variable, column: Any, units: Any) -> dict[str, Any]:
+        """What is written of one variable."""
+        values, missing = _typed(variable.name, column, variable.type)
+        rule = variable.rule
+        try:
+            if rule.computed_on:
+                rule = rule.fit(values, variable.type, units, self.k)
+            done = rule.coarsen(values, variable.type)
+        except PolicyError as error:
+            raise RuleError(f"{variable.name}: {error}") from None
+        return shown(variable.as_, done, missing, encoded=True)
 
 
 def _variable(item: Any, period: Any) -> Variable:
