@@ -40,6 +40,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "nothing-stands": (409, "Nothing is there to replace, append to or correct"),
     "delivery-withdrawn": (409, "A delivery was withdrawn by its holder"),
     "history-moved-on": (409, "Another release was cleared meanwhile"),
+    "key-stands-otherwise": (409, "The key is not in the state for that"),
     "wrong-offset": (409, "The upload stands at another offset"),
     "ledger-shorter": (409, "The ledger has fewer entries than that"),
     "upload-stalled": (408, "No byte came for a while"),

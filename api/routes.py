@@ -451,9 +451,22 @@ def list_keys(service: OfService, actor: By) -> list[dict[str, Any]]:
 
 
 @router.post("/vault/root", tags=["keys"], summary="Rotate the root key")
-def rotate_root(service: OfService, actor: By) -> dict[str, Any]:
+def rotate_root(body: schemas.Ceremony, service: OfService, actor: By) -> dict[str, Any]:
     """While the service runs; no file is rewritten and no pseudonym changes."""
-    return {"root_version": service.rotate_root(actor)}
+    return {"root_version": service.rotate_root(actor, body.model_dump())}
+
+
+@router.post("/vault/roles/{role}", tags=["keys"], summary="Rotate a process role's key pair")
+def rotate_role(role: str, body: schemas.Ceremony, service: OfService, actor: By) -> dict[str, Any]:
+    """One step of it; ask again until the step that was done is `destroyed`."""
+    return service.rotate_role(actor, role, body.model_dump())
+
+
+@router.post("/vault/keys", tags=["keys"], summary="Give a key its next version")
+def rotate_key(body: schemas.Ceremony, service: OfService, actor: By) -> dict[str, Any]:
+    """One of the service's own keys, or a project's pseudonym key."""
+    with service.work(actor) as work:
+        return administration.rotate_key(work, body.model_dump())
 
 
 @router.get("/ledger", tags=["ledger"], summary="Ledger entries and the present checkpoint")

@@ -105,6 +105,13 @@ class Enrolment(_Body):
     signatures: list[dict[str, Any]]
 
 
+class Ceremony(_Body):
+    """What is to be done with a key, with the signatures of two administrators."""
+
+    document: dict[str, Any]
+    signatures: list[dict[str, Any]]
+
+
 class Reason(_Body):
     """Why."""
 

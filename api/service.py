@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,16 @@ from sqlalchemy.orm import Session
 
 from api import store
 from api.objects import ObjectFault, Objects
-from api.operations import Work
+from api.operations import Work, administration
 from api.problems import Problem, problem_of
 from api.settings import Clock, Settings
 from api.store import Application, Dataset, Delivery, Job, Release
+from keyvault.ceremonies import Signed
 from keyvault.custody import Custody, Lock, custody_at
 from keyvault.errors import (
     CustodyError,
     EnrolmentError,
+    KeyringError,
     LedgerError,
     PermitAbsentError,
     PermitChangedError,
@@ -90,7 +92,7 @@ class Service:
         with _problems(), store.reading(self.engine) as session:
             yield Work(session, self.vault, self.objects, actor, self.clock.now())
 
-    def rotate_root(self, actor: Actor) -> int:
+    def rotate_root(self, actor: Actor, signed: Signed) -> int:
         """Rewrap every private half under a new root; no file is rewritten, no pseudonym changes.
 
         Whoever holds the root does it in transactions of its own, so none is open here meanwhile.
@@ -99,7 +101,25 @@ class Service:
             work.demand("keys.rotate")
         with _problems():
             return self.vault.rotate_root(
-                self.engine.begin, now=self.clock.now(), actor=actor.person
+                self.engine.begin, now=self.clock.now(), actor=actor.person, signed=signed
+            )
+
+    def rotate_role(self, actor: Actor, role: str, signed: Signed) -> dict[str, Any]:
+        """The next step of the rotation of a process role's key pair.
+
+        A job that began before the new pair was made may not know it: as long as one runs, the
+        pair stays pending, and the step that comes back is `learning`.
+        """
+        with self.look(actor) as work:
+            work.demand("keys.rotate")
+            unaware = administration.jobs_before_pair(work, role)
+        if unaware:
+            return {"version": None, "step": "learning", "left": unaware}
+        with _problems():
+            return asdict(
+                self.vault.rotate_role(
+                    self.engine.begin, role, now=self.clock.now(), actor=actor.person, signed=signed
+                )
             )
 
     def note_refusal(
@@ -190,6 +210,8 @@ def as_problem(error: Exception) -> Problem | None:
             return Problem("needs-two-administrators", str(error), "")
         case SignatureError():
             return Problem("bad-signature", str(error), "Sign the document as it stands now.")
+        case KeyringError():
+            return Problem("key-stands-otherwise", str(error), "`schakel keys list` shows it.")
         case LedgerError():
             return Problem("ledger-unwritable", str(error), "Ask the office to look at its store.")
         case VaultSealedError():

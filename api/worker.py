@@ -74,6 +74,7 @@ class Worker:
         service = self._service
         with store.writing(service.engine) as session:
             work = Work(session, service.vault, service.objects, NOBODY, service.clock.now())
+            service.vault.learn(session.connection())
             forged = jobs.audit(work)
         if forged:
             log.error("%d forged jobs were refused; the ledger has an id", forged)
@@ -90,6 +91,7 @@ class Worker:
             if taken is None:
                 return False
             work = Work(session, service.vault, service.objects, NOBODY, now)
+            service.vault.learn(session.connection())
             forged = jobs.refuse_forged(work, taken)
         if forged:
             log.error("a forged job was refused; the ledger has its id")

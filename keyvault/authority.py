@@ -12,9 +12,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from keyvault import signing, tables
+from keyvault import ceremonies, signing, tables
+from keyvault.ceremonies import Standing
 from keyvault.errors import (
     EnrolmentError,
+    KeyringError,
     PermitAbsentError,
     PermitChangedError,
     PermitError,
@@ -50,6 +52,28 @@ class Authority:
         if "by" in document and document["by"] != person.id:
             raise SignatureError("The document is by another person than the one who signed it.")
         return person
+
+    def ceremony(
+        self, conn: Connection, signed: Mapping[str, Any], action: str, standing: Standing
+    ) -> dict[str, Any]:
+        """What the ledger tells of a ceremony: who signed it, and its hash.
+
+        `signed` is {document, signatures}. KeyringError when it is about something else,
+        EnrolmentError when it isn't two administrators who signed it.
+        """
+        document, signatures = signed.get("document"), signed.get("signatures")
+        if not isinstance(document, Mapping) or not isinstance(signatures, Sequence):
+            raise KeyringError("A ceremony comes as a document with its signatures.")
+        wrong = ceremonies.fault(document, action, standing)
+        if wrong is not None:
+            raise KeyringError(wrong)
+        signers = self.people.administrators(conn, document, signatures)
+        if not signers:
+            raise EnrolmentError(
+                "A key ceremony takes the signatures of two different administrators; ask another "
+                "one to sign it (`schakel sign ceremony`)."
+            )
+        return {"signed_by": signers, "sha256": permits.sha256(document)}
 
     def permit(self, conn: Connection, permit_id: str, purpose: Purpose, now: datetime) -> Permit:
         """The permit, when it allows this purpose now; PermitError with the reason when not."""

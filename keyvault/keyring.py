@@ -150,6 +150,10 @@ class RoleKeys:
         except (pyrage.IdentityError, UnicodeDecodeError):
             raise SealError("What was sealed is no age identity; don't use it.") from None
 
+    def reseal(self, sealed: SealedKey, sealer: "Sealer") -> SealedKey:
+        """The same key, sealed to the present version of this role."""
+        return sealer.seal(sealed.role, sealed.purpose, sealed.owner, self._decrypt(sealed))
+
     def credential(self) -> bytes:
         """The private half itself, secret: for the standard input of one child process."""
         halves = {str(version): to_base64url(reveal(raw)) for version, raw in self._raw.items()}
@@ -226,6 +230,10 @@ class Sealer:
         header = SealedKey(role, version, purpose, owner, b"")
         return replace(header, ciphertext=_SUITE.encrypt(data, self._keys[role], info=header.info))
 
+    def version(self, role: str) -> int:
+        """The version of a role's key pair that is sealed to."""
+        return self._publics[role][0]
+
     def to_json(self) -> str:
         """The public halves as JSON, for a process without the database."""
         roles = {
@@ -251,6 +259,17 @@ class Sealer:
             raise KeyringError("These are no public halves of roles; ask the vault.") from None
 
 
+LIFETIMES = {
+    "root": timedelta(days=730),
+    "role": timedelta(days=730),
+    AGE_PURPOSE: timedelta(days=365),
+    "token": timedelta(days=90),
+    **dict.fromkeys(("permit", "receipt", "ledger", "job"), timedelta(days=365)),
+}
+"""How long a key is used before its rotation is due: within what NIST SP 800-57 part 1 (revision 5,
+5.3.6) has for keys of these uses. Keys of data and pseudonyms last as long as what they are for."""
+
+
 @dataclass(frozen=True)
 class KeyInfo:
     """One line of the list of keys: everything but the bytes. `id` only for sealed keys."""
@@ -266,6 +285,12 @@ class KeyInfo:
     def age(self, now: datetime) -> timedelta:
         """How long the key has existed."""
         return now - self.created_at
+
+    @property
+    def due(self) -> datetime | None:
+        """When its rotation is due; None for what isn't rotated by the calendar, or is over."""
+        lifetime = LIFETIMES.get(self.purpose)
+        return self.created_at + lifetime if lifetime and self.state == "active" else None
 
 
 def new_halves() -> tuple[bytes, bytes]:
@@ -305,10 +330,17 @@ def store_key(conn: Connection, sealed: SealedKey, *, now: datetime) -> str:
     """Keep a sealed key; the id that comes back is what the object's row refers to.
 
     Another key for the same purpose and owner becomes its next version. Purposes of keys that the
-    vault itself makes are refused: a row of those needs its proof.
+    vault itself makes are refused: a row of those needs its proof. So is a key sealed to a version
+    of its role that was destroyed meanwhile: nothing would open it.
     """
     if sealed.purpose in VAULT_PURPOSES:
         raise KeyringError(f"Keys for {sealed.purpose} are the vault's to make; ask it for one.")
+    pair = tables.role_key.c
+    state = select(pair.state).where(pair.role == sealed.role, pair.version == sealed.role_version)
+    if conn.scalar(state) not in ("active", "decrypt-only"):
+        raise KeyringError(
+            f"That version of the role {sealed.role} is over; begin again, with its present one."
+        )
     key_id = new_key_id()
     conn.execute(
         insert(tables.sealed_key).values(

@@ -19,14 +19,12 @@ from sqlalchemy import Connection, Row, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from keyvault import tables
+from keyvault.ceremonies import SERVICE
 from keyvault.errors import KeyringError, SealError
 from keyvault.keyring import RoleKeys, SealedKey, Sealer, new_key_id, next_version
 from keyvault.primitives import is_mac, mac
 from keyvault.secret import AGE_PURPOSE, SIGNING_PURPOSES, FileKey, reveal
 from keyvault.signing import canonical, public_text, to_base64url, utc_text
-
-SERVICE = "service"
-"""Owner of the keys that are the service's own."""
 
 PROVED = ("id", "purpose", "owner", "version", "role", "sealed", "public")
 """Columns of a key row that never change."""
@@ -117,8 +115,8 @@ class KeyRows:
 class KeyMaker:
     """Makes key rows with their proof; keeps opened keys in memory, by what they are sealed as."""
 
-    def __init__(self, vault_role: Callable[[], RoleKeys], sealer: Callable[[], Sealer]) -> None:
-        self._vault_role = vault_role
+    def __init__(self, role: Callable[[str], RoleKeys], sealer: Callable[[], Sealer]) -> None:
+        self._role = role
         self._sealer = sealer
         self._opened: dict[bytes, FileKey] = {}
         self._signers: dict[bytes, Ed25519PrivateKey] = {}
@@ -136,16 +134,29 @@ class KeyMaker:
             "sealed": sealed.to_bytes(),
             "public": public,
         }
-        secrets = self._vault_role().derived("row proof")
-        version = max(secrets)
-        return {
-            **values,
-            "proof": version.to_bytes(4) + mac(reveal(secrets[version]), _proved(values)),
-        }
+        return {**values, "proof": self._proof_of(values)}
+
+    def reseal(self, row: Row[Any]) -> Values:
+        """What changes in a row when its key is sealed to the present version of its role.
+
+        A row that the vault made is proved, and gets its proof anew; the key stays the same.
+        """
+        values = {name: row._asdict()[name] for name in PROVED}
+        if row.proof:
+            self.prove(values, row.proof)
+        if row.state != "destroyed":
+            old = SealedKey.from_bytes(row.sealed)
+            values["sealed"] = self._role(row.role).reseal(old, self._sealer()).to_bytes()
+        return {"sealed": values["sealed"], "proof": row.proof and self._proof_of(values)}
+
+    def _proof_of(self, values: Values) -> bytes:
+        version = self._sealer().version("vault")
+        secret = self._role("vault").derived("row proof")[version]
+        return version.to_bytes(4) + mac(reveal(secret), _proved(values))
 
     def prove(self, values: Mapping[str, Any], proof: bytes) -> None:
         """SealError unless this vault made the row; `values` are its PROVED columns."""
-        secret = self._vault_role().derived("row proof").get(int.from_bytes(proof[:4]))
+        secret = self._role("vault").derived("row proof").get(int.from_bytes(proof[:4]))
         if secret is None or not is_mac(proof[4:], reveal(secret), _proved(values)):
             raise SealError(
                 f"The row of a key for {values['purpose']} was not made by this vault, or was "
@@ -155,7 +166,7 @@ class KeyMaker:
     def open(self, row: Row[Any]) -> FileKey:
         """Open a proved row that is sealed to the vault role."""
         if row.sealed not in self._opened:
-            self._opened[row.sealed] = self._vault_role().open(SealedKey.from_bytes(row.sealed))
+            self._opened[row.sealed] = self._role("vault").open(SealedKey.from_bytes(row.sealed))
         return self._opened[row.sealed]
 
     def signer(self, row: Row[Any]) -> Ed25519PrivateKey:

@@ -115,7 +115,7 @@ class People:
         self._refuse_out_of_order(conn, person, now)
         self._refuse_shared_keys(conn, person)
         then = self._vouched_for(conn, document, signatures, before=person.at)
-        if not then or not self._vouched_for(conn, document, signatures, before=None):
+        if not then or not self.administrators(conn, document, signatures):
             raise EnrolmentError(
                 "An enrolment takes the signatures of two different administrators (now, and at "
                 "its `at`); ask two of them to sign this very document."
@@ -129,6 +129,12 @@ class People:
             )
         )
         return self.person(conn, person.id)
+
+    def administrators(
+        self, conn: Connection, document: Mapping[str, Any], signatures: Iterable[Any]
+    ) -> list[str]:
+        """The administrators of today who signed a document, by id: two or more, or nobody."""
+        return self._vouched_for(conn, document, signatures, before=None)
 
     def _refuse_out_of_order(self, conn: Connection, person: Person, now: datetime) -> None:
         last = self._as_of(conn, person.id, None)
@@ -199,8 +205,8 @@ class People:
         signatures: Iterable[Any],
         *,
         before: datetime | None,
-    ) -> bool:
-        """Whether two different administrators, with different keys, signed the document."""
+    ) -> list[str]:
+        """The administrators, two or more with different keys, who signed the document."""
         vouching: dict[str, str] = {}
         for signature in signatures:
             if not isinstance(signature, Mapping):
@@ -213,7 +219,7 @@ class People:
             except SignatureError:
                 continue
             vouching[signer.id] = signer.signing_key
-        return len(vouching) >= 2 and len(set(vouching.values())) >= 2
+        return sorted(vouching) if len(set(vouching.values())) >= 2 else []
 
 
 def _moment(text: str) -> datetime:

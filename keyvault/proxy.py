@@ -20,11 +20,13 @@ from sqlalchemy import Connection, select
 
 from keyvault import errors, tables
 from keyvault.calls import PATIENCE, Broken, receive, send
+from keyvault.ceremonies import Signed
 from keyvault.errors import KeyringError, KeyvaultError, PseudonymError, VaultAwayError
 from keyvault.keyring import RoleKeys
 from keyvault.ledger import Ledger, Vouch
 from keyvault.merkle import Frontier
 from keyvault.ownkeys import KeyRows, Values
+from keyvault.pairs import Progress
 from keyvault.pseudonyms import LENGTH, MOST
 from keyvault.safe import Begin, Publics, SignedPermit, Spoken
 from keyvault.signing import from_base64url, to_base64url
@@ -90,9 +92,19 @@ class Proxy:
         """The first key of a scope or project, as a row with its proof."""
         return _values(self._call("make_first", purpose=purpose, owner=owner)[0])
 
-    def make_next(self, _conn: Connection, purpose: str, owner: str, actor: str | None) -> Values:
+    def make_next(
+        self,
+        _conn: Connection,
+        purpose: str,
+        owner: str,
+        actor: str | None,
+        signed: Signed | None,
+    ) -> Values:
         """The next version of a key that rotates, as a row with its proof."""
-        return _values(self._call("make_next", purpose=purpose, owner=owner, actor=actor)[0])
+        answer, _ = self._call(
+            "make_next", purpose=purpose, owner=owner, actor=actor, signed=signed
+        )
+        return _values(answer)
 
     def pen(self, conn: Connection, keys: KeyRows) -> Ledger:
         """The pen for the ledger, which the vault's process signs."""
@@ -197,10 +209,30 @@ class Proxy:
             spoken = spoken.take(pc.if_else(known, place, None))
         return Spoken(project, version, spoken)
 
-    def rotate_root(self, _begin: Begin, *, now: datetime, actor: str | None) -> int:  # noqa: ARG002
+    def rotate_root(
+        self,
+        _begin: Begin,
+        *,
+        now: datetime,  # noqa: ARG002 - the vault goes by its own clock
+        actor: str | None,
+        signed: Signed | None,
+    ) -> int:
         """Have the root rotated, both halves; the new version."""
-        answer, _ = self._call("rotate_root", actor=actor)
+        answer, _ = self._call("rotate_root", actor=actor, signed=signed)
         return int(answer["version"])
+
+    def rotate_role(
+        self,
+        _begin: Begin,
+        role: str,
+        *,
+        now: datetime,  # noqa: ARG002 - the vault goes by its own clock
+        actor: str | None,
+        signed: Signed | None,
+    ) -> Progress:
+        """Have the next step of a role's rotation done."""
+        answer, _ = self._call("rotate_role", role=role, actor=actor, signed=signed)
+        return Progress(int(answer["version"]), str(answer["step"]), int(answer["left"]))
 
     # Asking
 

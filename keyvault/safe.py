@@ -12,20 +12,25 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection, Row, update
 
-from keyvault import keyring, pseudonyms, signing, tokens
+from keyvault import keyring, pairs, pseudonyms, signing, tables, tokens
 from keyvault.authority import Authority
+from keyvault.ceremonies import SERVICE, Signed, Standing
 from keyvault.custody import Custody
-from keyvault.errors import EnrolmentError, KeyringError, SignatureError
+from keyvault.errors import KeyringError, SignatureError
 from keyvault.keyring import RoleKeys, Sealer
 from keyvault.ledger import Ledger, Vouch, Watch, vouched_by
 from keyvault.ownkeys import KeyMaker, KeyRows, Values
-from keyvault.secret import Secret
-from keyvault.wrapping import Wrapped
+from keyvault.pairs import Progress
+from keyvault.secret import AGE_PURPOSE, SIGNING_PURPOSES, Secret
+from keyvault.wrapping import Wrapped, active_root
+
+REWRAPPED = 500
+"""Keys sealed anew in one transaction: others write between two of them."""
 
 _SCOPED = ("spine", "subject-id", "pseudonym")
-_ROTATABLE = ("permit", "receipt", "token", "job", "pseudonym")
+_ROTATABLE = (*SIGNING_PURPOSES, AGE_PURPOSE, "pseudonym")
 
 Publics = dict[str, tuple[int, bytes]]
 """The active public half of each process role, with its version."""
@@ -59,7 +64,7 @@ class Safe:
         self._wrapped = Wrapped(custody)
         self._roles: dict[str, RoleKeys] = {}
         self._publics: Publics = {}
-        self.maker = KeyMaker(lambda: self._roles["vault"], lambda: Sealer(self._publics))
+        self.maker = KeyMaker(self.role, lambda: Sealer(self._publics))
         self.keys = KeyRows(self.maker.prove)
         self.watch = Watch()
         self.authority = Authority(self.founders, self.keys)
@@ -105,14 +110,35 @@ class Safe:
             raise KeyringError(f"Scopes and projects have keys for {', '.join(_SCOPED)}.")
         return self.maker.make(conn, purpose, owner)
 
-    def make_next(self, conn: Connection, purpose: str, owner: str, actor: str | None) -> Values:
+    def make_next(
+        self,
+        conn: Connection,
+        purpose: str,
+        owner: str,
+        actor: str | None,
+        signed: Signed | None,
+    ) -> Values:
         """The next version of a key that rotates, as a row with its proof."""
         if purpose not in _ROTATABLE:
             raise KeyringError(f"Keys that get a next version are: {', '.join(_ROTATABLE)}.")
-        if self.keys.current(conn, purpose, owner).version == pseudonyms.VERSIONS[-1]:
+        version = int(self.keys.current(conn, purpose, owner).version)
+        if purpose == "pseudonym" and version == pseudonyms.VERSIONS[-1]:
             raise KeyringError(f"There are {pseudonyms.VERSIONS[-1]} key versions at most.")
-        self._refuse_others_than_administrators(conn, actor)
+        self.authorised(conn, actor, signed, "rotate", Standing(purpose, owner, version))
         return self.maker.make(conn, purpose, owner)
+
+    def authorised(
+        self,
+        conn: Connection,
+        actor: str | None,
+        signed: Signed | None,
+        action: str,
+        standing: Standing,
+    ) -> dict[str, Any]:
+        """What the ledger tells of the ceremony; without anybody it is who runs this process."""
+        if actor is None and signed is None:
+            return {}
+        return self.authority.ceremony(conn, signed or {}, action, standing)
 
     # Signatures
 
@@ -185,20 +211,104 @@ class Safe:
 
     # The root
 
-    def rotate_root(self, begin: Begin, *, now: datetime, actor: str | None) -> int:
+    def rotate_root(
+        self, begin: Begin, *, now: datetime, actor: str | None, signed: Signed | None
+    ) -> int:
         """Both halves of a rotation, each in a transaction of its own; the new version."""
         with begin() as conn:
-            self._refuse_others_than_administrators(conn, actor)
-            version = self.rotate(conn, now=now, actor=actor)
+            standing = Standing("root", SERVICE, active_root(conn))
+            told = self.authorised(conn, actor, signed, "rotate", standing)
+            version = self.rotate(conn, now=now, actor=actor, told=told)
         with begin() as conn:
             self.finish(conn, now=now, actor=actor)
         return version
 
-    def rotate(self, conn: Connection, *, now: datetime, actor: str | None) -> int:
+    def rotate(
+        self,
+        conn: Connection,
+        *,
+        now: datetime,
+        actor: str | None,
+        told: Mapping[str, Any] | None = None,
+    ) -> int:
         """Rewrap what the root wraps under a new version; commit, then `finish`."""
         old, new = self._wrapped.rotate(conn, now)
-        self._record(conn, "root.rotated", {"old": old, "new": new}, actor, now)
+        self._record(conn, "root.rotated", {"old": old, "new": new, **(told or {})}, actor, now)
         return new
+
+    def move(
+        self, begin: Begin, to: Custody, kind: str, *, now: datetime, signed: Signed | None
+    ) -> int:
+        """Rewrap what the root wraps under another custody's root; the new version.
+
+        What was wrapped opens from there, read anew, before this returns: only then may the
+        custody before be ended.
+        """
+        with begin() as conn:
+            standing = Standing("root", SERVICE, active_root(conn))
+            told = self.authorised(conn, None, signed, "move", standing)
+            old, new = self._wrapped.move(conn, to, now)
+            facts = {"old": old, "new": new, "custody": kind, **told}
+            self._record(conn, "custody.moved", facts, None, now)
+        with begin() as conn:
+            self.finish(conn, now=now, actor=None)
+        return new
+
+    # A role's key pair
+
+    def rotate_role(
+        self,
+        begin: Begin,
+        role: str,
+        *,
+        now: datetime,
+        actor: str | None,
+        signed: Signed | None,
+        most: int = REWRAPPED,
+    ) -> Progress:
+        """The next step of a role's rotation, in a transaction of its own; see `pairs`.
+
+        `step` is pending, active, rewrapped (`left` keys wait still) or destroyed: it is over then.
+        """
+        with begin() as conn:
+            active, pending, superseded = pairs.standing(conn, role)
+            about = Standing("role", role, superseded or active)
+            told = self.authorised(conn, actor, signed, "rotate", about)
+            facts: dict[str, Any] = {"role": role, **told}
+
+            def note(kind: str, version: int) -> None:
+                self._record(conn, kind, {**facts, "key_version": version}, actor, now)
+
+            if superseded is not None:
+                progress = self._rewrapped(conn, role, superseded, active, most)
+                if progress.step == "destroyed":
+                    note("role.destroyed", superseded)
+            elif pending is not None:
+                pairs.activate(conn, role, active, pending)
+                note("role.rotated", pending)
+                progress = Progress(pending, "active", 0)
+            else:
+                new = self._wrapped.add_pair(conn, role, now)
+                note("role.pending", new)
+                progress = Progress(new, "pending", 0)
+        with begin() as conn:
+            self.publics(conn)
+        return progress
+
+    def _rewrapped(self, conn: Connection, role: str, old: int, new: int, most: int) -> Progress:
+        self.publics(conn)
+        rows = {str(row.id): row for row in pairs.sealed_to(conn, (role, old))}
+        if role == "vault":
+            rows |= {str(row.id): row for row in pairs.proved_by(conn, old)}
+        for row in list(rows.values())[:most]:
+            this = tables.sealed_key.c.id == row.id
+            conn.execute(update(tables.sealed_key).where(this).values(self.maker.reseal(row)))
+        if rows:
+            return Progress(new, "rewrapped", max(0, len(rows) - most))
+        pairs.retire(conn, (role, old))
+        return Progress(new, "destroyed", 0)
+
+    # The root, left over
 
     def finish(self, conn: Connection, *, now: datetime, actor: str | None) -> tuple[int, ...]:
         """Drop the root versions that nothing refers to any more; they come back.
@@ -209,13 +319,6 @@ class Safe:
         for version in gone:
             self._record(conn, "root.dropped", {"old": version}, actor, now)
         return gone
-
-    def _refuse_others_than_administrators(self, conn: Connection, actor: str | None) -> None:
-        """A person who has keys rotated is an administrator; None is whoever runs this process."""
-        if actor is not None:
-            roles = self.authority.people.person(conn, actor).roles
-            if "administrator" not in roles:
-                raise EnrolmentError("It takes somebody enrolled as administrator to rotate keys.")
 
     def _record(
         self, conn: Connection, kind: str, facts: dict[str, Any], actor: str | None, now: datetime

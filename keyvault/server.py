@@ -10,7 +10,7 @@ clock. What it gives to whom:
                 committed ledger grown by the caller's leaves
     own role    its private half
     api         tokens for people enrolled, receipts, permits two people decided on, jobs of people
-                enrolled, first keys of scopes and projects, keys that administrators rotate
+                enrolled, first keys of scopes and projects, rotations that two people signed
     linkage     first keys of scopes
     release     pseudonyms and manifests under a permit in force
 """
@@ -22,7 +22,7 @@ import struct
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -179,6 +179,7 @@ class Server:
             "sign_job": (frozenset({"api"}), self._sign_job),
             "seal_permit": (frozenset({"api"}), self._seal_permit),
             "rotate_root": (frozenset({"api"}), self._rotate_root),
+            "rotate_role": (frozenset({"api"}), self._rotate_role),
             "sign_document": (frozenset({"api", "release"}), self._sign_document),
             "pseudonyms": (frozenset({"release"}), self._pseudonyms),
         }
@@ -312,7 +313,8 @@ class Server:
     def _make_next(self, call: Call) -> Answer:
         purpose, owner = str(call.held["purpose"]), str(call.held["owner"])
         with self._reading() as conn:
-            return _row(self._safe.make_next(conn, purpose, owner, str(call.held["actor"]))), b""
+            actor, signed = _ceremony(call)
+            return _row(self._safe.make_next(conn, purpose, owner, actor, signed)), b""
 
     def _sign_token(self, call: Call) -> Answer:
         held = call.held
@@ -386,9 +388,21 @@ class Server:
         return answer, bytes(text)[: count * LENGTH] if text else b""
 
     def _rotate_root(self, call: Call) -> Answer:
-        actor = str(call.held["actor"])
-        version = self._safe.rotate_root(self._writing, now=self._now(), actor=actor)
+        actor, signed = _ceremony(call)
+        version = self._safe.rotate_root(self._writing, now=self._now(), actor=actor, signed=signed)
         return {"version": version}, b""
+
+    def _rotate_role(self, call: Call) -> Answer:
+        actor, signed = _ceremony(call)
+        progress = self._safe.rotate_role(
+            self._writing, str(call.held["role"]), now=self._now(), actor=actor, signed=signed
+        )
+        return asdict(progress), b""
+
+
+def _ceremony(call: Call) -> tuple[str, Mapping[str, Any]]:
+    """Who asks, and what two administrators signed: never the process's own leave."""
+    return str(call.held["actor"]), dict(call.held["signed"] or {})
 
 
 def _row(made: Values) -> dict[str, Any]:

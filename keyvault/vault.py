@@ -25,11 +25,14 @@ from sqlalchemy import Connection, Row, insert, select, update
 
 from keyvault import keyring, signing, tables, tokens
 from keyvault.authority import Authority, permit_row
+from keyvault.ceremonies import SERVICE, Signed, Standing
+from keyvault.checkpoints import verifier_key
 from keyvault.custody import Custody
 from keyvault.errors import EnrolmentError, PermitError, SignatureError
 from keyvault.keyring import KeyInfo, RoleKeys, SealedKey, Sealer
 from keyvault.ledger import Ledger
-from keyvault.ownkeys import SERVICE, KeyRows, Values
+from keyvault.ownkeys import KeyRows, Values
+from keyvault.pairs import Progress
 from keyvault.people import Person, read_enrolment
 from keyvault.proxy import Proxy
 from keyvault.safe import Begin, Publics, Safe, SignedPermit
@@ -52,6 +55,7 @@ class Vault:
     def __init__(self, safe: Safe | Proxy) -> None:
         self._safe = safe
         self._publics: Publics = {}
+        self._learnt: set[tuple[str, int]] = set()
         self._keys = KeyRows(safe.prove)
         self._authority = Authority(safe.founders, self._keys)
 
@@ -158,17 +162,31 @@ class Vault:
         *,
         now: datetime,
         actor: str | None = None,
+        signed: Signed | None = None,
     ) -> int:
-        """A next version of a permit, receipt, token or job key, or of a project's pseudonym key.
+        """A next version of one of the service's own keys, or of a project's pseudonym key.
 
-        Older versions only verify. The new version comes back.
+        Older versions only verify, or open what was encrypted to them. The new version comes back.
+        Two administrators signed the ceremony (`ceremonies`); without it, and without an `actor`,
+        it is whoever runs this process, who has the root.
         """
-        made = self._safe.make_next(conn, purpose, owner, actor)
+        made = self._safe.make_next(conn, purpose, owner, actor, signed)
+        told = {}
+        if signed is not None:
+            standing = Standing(purpose, owner, int(made["version"]) - 1)
+            told = self._authority.ceremony(conn, signed, "rotate", standing)
         row = self._keys.keep(conn, made, now)
-        self._record(conn, "key.rotated", _key_facts(row), actor, now)
+        self._record(conn, "key.rotated", {**_key_facts(row), **told}, actor, now)
         return int(row.version)
 
-    def rotate_root(self, begin: Begin, *, now: datetime, actor: str | None = None) -> int:
+    def rotate_root(
+        self,
+        begin: Begin,
+        *,
+        now: datetime,
+        actor: str | None = None,
+        signed: Signed | None = None,
+    ) -> int:
         """Rewrap what the root wraps under a new version, and drop the old one.
 
         No file is rewritten and no pseudonym changes. Running processes go on: what they have
@@ -176,7 +194,37 @@ class Vault:
         (begun by `begin` if that is this process), so the caller must have none open. Cut off at
         any point it is finished by the next start, or the next rotation.
         """
-        return self._safe.rotate_root(begin, now=now, actor=actor)
+        return self._safe.rotate_root(begin, now=now, actor=actor, signed=signed)
+
+    def rotate_role(
+        self,
+        begin: Begin,
+        role: str,
+        *,
+        now: datetime,
+        actor: str | None = None,
+        signed: Signed | None = None,
+    ) -> Progress:
+        """The next step of the rotation of a process role's key pair; until it is `destroyed`.
+
+        Like the root's, by whoever holds the custody, in transactions of its own. Between the
+        steps `pending` and `active` the caller waits for every job that began before the first.
+        """
+        return self._safe.rotate_role(begin, role, now=now, actor=actor, signed=signed)
+
+    def learn(self, conn: Connection) -> None:
+        """Take in key pairs that another process of this machine has made since, if any.
+
+        Whoever works for a role calls it before each piece of work; the vault's own process always
+        has them.
+        """
+        if isinstance(self._safe, Safe):
+            column = tables.role_key.c
+            known = select(column.role, column.version).where(column.state != "destroyed")
+            found = {(row.role, row.version) for row in conn.execute(known)}
+            if found != self._learnt:
+                self.refresh(conn)
+                self._learnt = found
 
     # People
 
@@ -366,7 +414,10 @@ class Vault:
             "uploads": self._keys.current(conn, AGE_PURPOSE).public,
             "receipt": [row.public for row in self._keys.rows(conn, "receipt")],
             "permit": [row.public for row in self._keys.rows(conn, "permit")],
-            "ledger": [self.ledger(conn).verifier],
+            "ledger": [
+                verifier_key(row.owner, row.public)
+                for row in self._keys.rows(conn, "ledger", owner=None)
+            ],
             "token": self.jwks(conn),
         }
 

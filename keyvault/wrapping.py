@@ -7,17 +7,19 @@ before a crash:
 
     1. custody gets a new version            durable; nothing refers to it yet
     2. one transaction rewraps all rows      either all of them name the new version, or none
-    3. custody drops the old version         in a later transaction, when no row names it
+    3. custody drops the old version         in a later transaction, when no row names it, and when
+                                             every row opens from the custody read anew
 
 `rotate` first drops a version that a crash after step 1 left over; `finish` does step 3, again if
-need be. Both begin by writing the root's row, so that they wait for each other.
+need be. Moving to another custody is the same with a new version there. All begin by writing the
+root's row, so that they wait for each other.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from keyvault import tables
 from keyvault.custody import Custody
@@ -68,7 +70,9 @@ class Wrapped:
         """Every role's private halves, and the active public one with its version."""
         halves: dict[str, dict[int, bytes]] = {}
         publics: dict[str, tuple[int, bytes]] = {}
-        for row in conn.execute(select(tables.role_key).order_by(tables.role_key.c.version)):
+        column = tables.role_key.c
+        living = select(tables.role_key).where(column.state != "destroyed")
+        for row in conn.execute(living.order_by(column.version)):
             private = self._custody.unwrap(row.root_version, row.wrapped, _row_aad(row))
             halves.setdefault(row.role, {})[row.version] = private
             if row.state == "active":
@@ -96,19 +100,29 @@ class Wrapped:
         for leftover in set(self._custody.versions()) - _referred(conn):
             self._custody.drop(leftover)
         new = self._custody.add()
-        for row in conn.execute(select(tables.role_key)).all():
-            column = tables.role_key.c
+        self._rewrap(conn, self._custody, old, new, now)
+        return old, new
+
+    def move(self, conn: Connection, to: Custody, now: datetime) -> tuple[int, int]:
+        """The same under the last version of another custody, which is ours from then on."""
+        old, new = _lock(conn), to.versions()[-1]
+        self._rewrap(conn, to, old, new, now)
+        self._custody = to
+        return old, new
+
+    def _rewrap(self, conn: Connection, to: Custody, old: int, new: int, now: datetime) -> None:
+        column = tables.role_key.c
+        for row in conn.execute(select(tables.role_key).where(column.state != "destroyed")).all():
             this = (column.role == row.role) & (column.version == row.version)
-            values = self._rewrapped(row, new, _row_aad(row))
+            values = self._rewrapped(to, row, new, _row_aad(row))
             conn.execute(update(tables.role_key).where(this).values(values))
         founders = conn.execute(select(tables.founders)).one()
-        values = self._rewrapped(founders, new, _FOUNDERS_AAD)
+        values = self._rewrapped(to, founders, new, _FOUNDERS_AAD)
         conn.execute(update(tables.founders).values(values))
         _set_state(conn, old, "decrypt-only")
         at = utc_text(now)
         conn.execute(insert(tables.root).values(version=new, state="active", created_at=at))
         self._rotation = conn.get_transaction()
-        return old, new
 
     def finish(self, conn: Connection) -> tuple[int, ...]:
         """Step 3; the root versions that are no more."""
@@ -118,7 +132,10 @@ class Wrapped:
             )
         _lock(conn)
         referred = _referred(conn)
-        for version in set(self._custody.versions()) - referred:
+        spare = set(self._custody.versions()) - referred
+        if spare:
+            Wrapped(self._custody.afresh()).open_all(conn)
+        for version in spare:
             self._custody.drop(version)
         column = tables.root.c
         superseded = conn.scalars(
@@ -129,9 +146,36 @@ class Wrapped:
             _set_state(conn, version, "destroyed")
         return gone
 
-    def _rewrapped(self, row: Row[Any], new: int, aad: bytes) -> dict[str, Any]:
+    def open_all(self, conn: Connection) -> None:
+        """Open everything wrapped: what can't be opened any more is an error now, not later."""
+        self.role_keys(conn)
+        self.founders(conn)
+
+    def _rewrapped(self, to: Custody, row: Row[Any], new: int, aad: bytes) -> dict[str, Any]:
         secret = self._custody.unwrap(row.root_version, row.wrapped, aad)
-        return {"root_version": new, "wrapped": self._custody.wrap(new, secret, aad)}
+        return {"root_version": new, "wrapped": to.wrap(new, secret, aad)}
+
+    # A role's key pair
+
+    def add_pair(self, conn: Connection, role: str, now: datetime) -> int:
+        """The next version of a role's key pair, pending: known to its role, not yet sealed to."""
+        root = _lock(conn)
+        column = tables.role_key.c
+        last = conn.scalar(select(func.max(column.version)).where(column.role == role))
+        version = int(last or 0) + 1
+        private, public = new_halves()
+        conn.execute(
+            insert(tables.role_key).values(
+                role=role,
+                version=version,
+                state="pending",
+                public=public,
+                root_version=root,
+                wrapped=self._custody.wrap(root, private, _pair_aad(role, version, public)),
+                created_at=utc_text(now),
+            )
+        )
+        return version
 
 
 def _pair_aad(role: str, version: int, public: bytes) -> bytes:
@@ -155,7 +199,12 @@ def _lock(conn: Connection) -> int:
     """Wait for any other rotation to end; the active version."""
     active = tables.root.c.state == "active"
     conn.execute(update(tables.root).where(active).values(state="active"))
-    version = conn.scalar(select(tables.root.c.version).where(active))
+    return active_root(conn)
+
+
+def active_root(conn: Connection) -> int:
+    """The root version in use; KeyringError when this database has no keys."""
+    version = conn.scalar(select(tables.root.c.version).where(tables.root.c.state == "active"))
     if version is None:
         raise KeyringError("This database has no keys yet; found the vault (`schakel init`).")
     return int(version)
@@ -163,8 +212,9 @@ def _lock(conn: Connection) -> int:
 
 def _referred(conn: Connection) -> set[int]:
     """The root versions that some row is wrapped under."""
-    wrapped = select(tables.role_key.c.root_version).union(select(tables.founders.c.root_version))
-    return set(conn.scalars(wrapped))
+    column = tables.role_key.c
+    living = select(column.root_version).where(column.state != "destroyed")
+    return set(conn.scalars(living.union(select(tables.founders.c.root_version))))
 
 
 def _set_state(conn: Connection, version: int, state: str) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 import typer
 
-from api.commands import BadInput, connected, existing, job_app, keys_app, ledger_app, the_screen
+from api.commands import BadInput, connected, existing, job_app, ledger_app, the_screen
 from api.show import REFUSED
 
 if TYPE_CHECKING:
@@ -27,37 +27,6 @@ def job_show(job: str) -> None:
     """One job, and what became of it."""
     with connected() as client:
         the_screen().answer(client.get(f"/jobs/{job}"))
-
-
-@keys_app.command("list")
-def keys_list() -> None:
-    """Which keys live, since when, in which state; never a key byte."""
-    with connected() as client:
-        the_screen().table(
-            client.get("/vault/keys"),
-            ["purpose", "owner", "version", "state", "role", "created_at"],
-        )
-
-
-rotate_app = typer.Typer(help="Rotate a key.", no_args_is_help=True, rich_markup_mode=None)
-keys_app.add_typer(rotate_app, name="rotate")
-
-
-@rotate_app.command("root")
-def keys_rotate_root() -> None:
-    """Rewrap the private halves under a new root key; pseudonyms and files stay as they are."""
-    with connected() as client:
-        row = client.post("/vault/root")
-    the_screen().answer(
-        row,
-        text=f"The root key is at version {row['root_version']} now. "
-        "Copy the key file again: earlier copies open nothing any more.",
-    )
-
-
-@rotate_app.callback()
-def rotate_options() -> None:
-    """Which key."""
 
 
 @ledger_app.command("list")

@@ -15,6 +15,7 @@ from api import founding
 from api.client import Client
 from api.profiles import Profile
 from api.settings import Clock, Settings
+from keyvault import ceremonies
 
 ORGANISATIONS = {
     "vdab": "Public employment service",
@@ -137,6 +138,16 @@ class Cast:
         document = self.enrolment(person, *PEOPLE[person])
         signatures = [self.profiles[signer].sign(document) for signer in signers]
         self[ADMINISTRATORS[0]].post("/people", {"document": document, "signatures": signatures})
+
+    def ceremony(self, action: str, purpose: str, owner: str | None = None) -> dict[str, Any]:
+        """A key ceremony on a key as it stands now, with both founders' signatures."""
+        standing = ceremonies.standing_of(
+            self[ADMINISTRATORS[0]].get("/vault/keys"), purpose, owner
+        )
+        at = self.clock.now().isoformat(timespec="seconds")
+        document = ceremonies.document(action, standing, reason="As every year.", at=at)
+        signatures = [self.profiles[signer].sign(document) for signer in ADMINISTRATORS]
+        return {"document": document, "signatures": signatures}
 
     def recipient(self, person: str) -> str:
         """The age recipient that releases are sealed to for a researcher."""

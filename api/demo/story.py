@@ -395,7 +395,7 @@ class Story:
     def _second_wave(self, cast: Cast) -> None:
         half = len(self.datasets) // 2
         self.deliver(cast, "2025", self.datasets[:half])
-        rotated = cast[ADMINISTRATORS[0]].post("/vault/root")
+        rotated = cast[ADMINISTRATORS[0]].post("/vault/root", cast.ceremony("rotate", "root"))
         self.say(f"  The root key is at version {rotated['root_version']} now; nothing stopped.")
         self.deliver(cast, "2025", (*self.datasets[half:], CONVERSIONS))
 

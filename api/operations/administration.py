@@ -5,13 +5,14 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from api.operations import ABSENT_THING, Work, found
 from api.problems import ABSENT, Problem
 from api.store import Dataset, Delivery, Job, Organisation, RefusedRequest, Stranger
 from keyvault import ledger as ledgers
 from keyvault import merkle, questions, tiles
+from keyvault.ceremonies import Signed
 from keyvault.errors import EnrolmentError, LedgerError
 from keyvault.ledger import Entry
 from keyvault.people import read_enrolment
@@ -96,9 +97,37 @@ def keys(work: Work) -> list[dict[str, Any]]:
             "state": key.state,
             "role": key.role,
             "created_at": key.created_at,
+            "due": key.due,
         }
         for key in work.vault.keys(work.session.connection())
     ]
+
+
+def rotate_key(work: Work, signed: Signed) -> dict[str, Any]:
+    """A next version of the key that a ceremony is about; the root and roles have their own way."""
+    work.demand("keys.rotate")
+    about = signed["document"]
+    purpose, owner = str(about.get("purpose")), str(about.get("owner"))
+    version = work.vault.rotate_key(
+        work.session.connection(),
+        purpose,
+        owner,
+        now=work.now,
+        actor=work.actor.person,
+        signed=signed,
+    )
+    return {"purpose": purpose, "owner": owner, "version": version}
+
+
+def jobs_before_pair(work: Work, role: str) -> int:
+    """How many running jobs may have begun before the role's pending key pair was made."""
+    made = [
+        key.created_at
+        for key in work.vault.keys(work.session.connection())
+        if (key.purpose, key.owner, key.state) == ("role", role, "pending")
+    ]
+    running = select(func.count()).select_from(Job).where(Job.state == "running")
+    return int(work.session.scalar(running.where(Job.created_at < made[0])) or 0) if made else 0
 
 
 def ledger_entries(work: Work, start: int, most: int) -> dict[str, Any]:

@@ -209,14 +209,29 @@ def test_an_entry_is_proven_to_be_there(house: House, cli: Cli, tmp_path: Path) 
     assert (code, "entries" in err) == (1, True)
 
 
-def test_the_root_is_rotated_while_the_service_runs(house: House, cli: Cli) -> None:
-    """Everything opens afterwards, and the list of keys says so."""
+@pytest.mark.parametrize("purpose", ["root", "role", "token", "intake-identity"])
+def test_keys_are_rotated_while_the_service_runs(house: House, cli: Cli, purpose: str) -> None:
+    """Proposed by one administrator, signed by another; everything opens afterwards."""
     before = house["holder-vdab"].get("/deliveries")
-    code, out, _ = cli("--profile", "admin-1", "keys", "rotate", "root")
-    assert code == 0
-    assert "version" in out
+    owner = ("--owner", "intake") if purpose == "role" else ()
+    propose = ("keys", "propose", "rotate", purpose, *owner, "--reason", "Due.", "--out", "c.json")
+    assert cli("--profile", "admin-1", *propose)[0] == 0
+    rotate = ("--profile", "admin-1", "keys", "rotate", purpose, "c.json")
+    code, _, err = cli(*rotate)
+    assert (code, "two different administrators" in err) == (1, True)
+    assert cli("--profile", "admin-2", "sign", "ceremony", "c.json", "--yes")[0] == 0
+    code, out, err = cli(*rotate)
+    assert code == 0, err
+    assert "version 2" in out
+    code, _, err = cli(*rotate)
+    assert (code, "doesn't stand any more" in err) == (1, True), "a ceremony is good once"
     assert house["holder-vdab"].get("/deliveries") == before
-    assert "root.dropped" in house.ledger_kinds()
+    rows = _json(cli("--json", "--profile", "admin-1", "keys", "list"))
+    states = {(row["version"], row["state"]) for row in rows if row["purpose"] == purpose
+              and (not owner or row["owner"] == "intake")}  # fmt: skip
+    assert (2, "active") in states
+    assert all(row["age"] == "0 d" for row in rows if row["state"] == "active")
+    assert all(row["due"] for row in rows if row["purpose"] == purpose and row["state"] == "active")
 
 
 def test_a_person_is_enrolled_by_passing_a_file_round(house: House, cli: Cli) -> None:

@@ -7,9 +7,6 @@ from pathlib import Path
 from api.service import Service
 from api.settings import Settings
 from api.worker import Worker
-from policies.access import Actor
-
-ADMINISTRATOR = Actor("admin-1", "office", frozenset({"administrator"}))
 
 
 def main(data: Path, kind: str) -> None:
@@ -17,7 +14,7 @@ def main(data: Path, kind: str) -> None:
     logging.basicConfig(level=logging.WARNING)
     service = Service.open(Settings(data=data))
     if kind == "rotation":
-        service.rotate_root(ADMINISTRATOR)
+        service.vault.rotate_root(service.engine.begin, now=service.clock.now())
     elif kind == "forever":
         Worker(service).run(lambda: True)
     else:

@@ -190,7 +190,15 @@ class Story:
     def rotate(self) -> None:
         """A new root key; asked again when nobody answered, for one more does no harm."""
         admin = self.troupe[ADMINISTRATORS[0]]
-        patiently(lambda: admin.post("/vault/root"))
+
+        def attempt() -> None:
+            try:
+                admin.post("/vault/root", self.troupe.ceremony("rotate", "root"))
+            except ServiceRefusal as refusal:  # what nobody answered was done meanwhile
+                if not refusal.problem["type"].endswith("key-stands-otherwise"):
+                    raise
+
+        patiently(attempt)
 
     def request(self, period: str, permit: str | None = None) -> str:
         """Ask for a release of a period; its id."""

@@ -12,7 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection, Engine, create_engine, event
 
-from keyvault import tables
+from keyvault import ceremonies, tables
+from keyvault.ceremonies import Standing
 from keyvault.custody import KINDS, FileCustody
 from keyvault.safe import Safe
 from keyvault.signing import public_text, sign, utc_text
@@ -93,6 +94,15 @@ class House:
     def safe(self) -> Safe:
         """What the vault leaves the key bytes to."""
         return safe_of(self.vault)
+
+    def ceremony(
+        self, action: str, purpose: str, owner: str = "service", version: int = 1
+    ) -> dict[str, Any]:
+        """A key ceremony with both founders' signatures."""
+        standing = Standing(purpose, owner, version)
+        document = ceremonies.document(action, standing, reason="Due.", at=utc_text(NOW))
+        signatures = [self.ann.sign(document), self.bob.sign(document)]
+        return {"document": document, "signatures": signatures}
 
     def enrol(self, conn: Connection, person: Someone, at: datetime, **changes: Any) -> None:
         """Enrol with both founders' signatures."""

@@ -163,7 +163,12 @@ def test_keys_and_signatures(remote: Remote, vault: Vault, house: House) -> None
         assert vault.keys(conn) == house.vault.keys(conn)
         key, sealed = vault.sealer(conn).new_key("release", "payload", "d-1")
         assert reveal(vault.role("release").open(sealed)) == reveal(key)
-        assert vault.rotate_key(conn, "receipt", now=NOW, actor="ann") == 2
+        assert (
+            vault.rotate_key(
+                conn, "receipt", now=NOW, actor="ann", signed=house.ceremony("rotate", "receipt")
+            )
+            == 2
+        )
     with remote.work() as conn:
         receipt = vault.sign_receipt(conn, {"type": "receipt", "version": 1, "delivery": "d-1"})
         verify_receipt(receipt, vault.public_keys(conn)["receipt"][0])
@@ -179,14 +184,24 @@ def test_the_root_is_rotated_there(remote: Remote, vault: Vault, house: House) -
     """By the vault's process, in transactions of its own; the caller goes on with what it has."""
     with remote.work() as conn:
         before = vault.person(conn, "dora")
-    assert vault.rotate_root(house.engine.begin, now=NOW, actor="ann") == 2
+    begin, signed = house.engine.begin, house.ceremony("rotate", "root")
+    assert vault.rotate_root(begin, now=NOW, actor="ann", signed=signed) == 2
     assert house.custody.versions() == (2,)
     with remote.work() as conn:
         assert vault.person(conn, "dora") == before
-        assert [entry.kind for entry in entries(conn)][-2:] == ["root.rotated", "root.dropped"]
-    with pytest.raises(EnrolmentError, match="administrator"):
-        vault.rotate_root(house.engine.begin, now=NOW, actor="rita")
-    assert house.vault.rotate_root(house.engine.begin, now=NOW, actor="bob") == 3
+        told = list(entries(conn))[-2:]
+        assert [entry.kind for entry in told] == ["root.rotated", "root.dropped"]
+        assert told[0].facts["signed_by"] == ["ann", "bob"]
+    with pytest.raises(KeyringError, match="version that doesn't stand"):
+        vault.rotate_root(begin, now=NOW, actor="ann", signed=signed)
+    with pytest.raises(KeyringError, match="document with its signatures"):
+        vault.rotate_root(begin, now=NOW, actor="ann")
+    alone = house.ceremony("rotate", "root", version=2)
+    alone["signatures"] = alone["signatures"][:1]
+    with pytest.raises(EnrolmentError, match="two different administrators"):
+        vault.rotate_root(begin, now=NOW, actor="ann", signed=alone)
+    signed = house.ceremony("rotate", "root", version=2)
+    assert house.vault.rotate_root(begin, now=NOW, actor="bob", signed=signed) == 3
     assert house.custody.versions() == (3,)
 
 
@@ -214,7 +229,8 @@ def test_jobs(remote: Remote, vault: Vault) -> None:
         for changed in (_job(queue="release"), _job(actor="dora"), _job(arguments={})):
             with pytest.raises(SignatureError, match="not one that the vault signed"):
                 vault.verify_job(conn, changed, signature)
-        vault.rotate_key(conn, "job", now=NOW, actor="ann")
+        signed = remote.house.ceremony("rotate", "job")
+        vault.rotate_key(conn, "job", now=NOW, actor="ann", signed=signed)
     with remote.work() as conn:
         vault.verify_job(conn, _job(), signature)
         assert vault.sign_job(conn, _job()) != signature
@@ -293,6 +309,7 @@ MAY: Mapping[str, set[str]] = {
     "sign_job": {"api"},
     "seal_permit": {"api"},
     "rotate_root": {"api"},
+    "rotate_role": {"api"},
     "sign_document": {"api", "release"},
     "pseudonyms": {"release"},
     "reveal": set(),
@@ -334,12 +351,26 @@ def test_no_second_first_key(remote: Remote, vault: Vault) -> None:
     assert remote.refused("make_first", purpose="spine", owner="neet") == "KeyringError"
 
 
-def test_keys_are_rotated_for_administrators(remote: Remote) -> None:
+def test_keys_are_rotated_for_two_administrators(remote: Remote) -> None:
+    """S16: never by the leave of the process that asks."""
+    asked = {"purpose": "token", "owner": "service"}
     for actor in ("rita", "nobody", None):
-        told = remote.refused("make_next", purpose="token", owner="service", actor=actor)
-        assert told == "EnrolmentError"
-    told = remote.refused("make_next", purpose="ledger", owner="service", actor="ann")
-    assert told == "KeyringError"
+        assert remote.refused("make_next", **asked, actor=actor, signed=None) == "KeyringError"
+    signed = remote.house.ceremony("rotate", "token")
+    rita = remote.house.others["rita"]
+    for signers in ([], signed["signatures"][:1], [rita.sign(signed["document"])] * 2, ["x"]):
+        held = {**signed, "signatures": signers}
+        assert remote.refused("make_next", **asked, actor="ann", signed=held) == "EnrolmentError"
+    for about in (
+        remote.house.ceremony("rotate", "receipt"),
+        remote.house.ceremony("rotate", "token", version=2),
+        remote.house.ceremony("destroy", "token"),
+        {**signed, "document": {**signed["document"], "reason": " "}},
+        {**signed, "document": {**signed["document"], "at": 7}},
+        {**signed, "document": {**signed["document"], "more": "x"}},
+    ):
+        assert remote.refused("make_next", **asked, actor="ann", signed=about) == "KeyringError"
+    assert remote.refused("make_next", **asked, actor="ann", signed=signed) == "None"
 
 
 def test_tokens_are_for_people_enrolled(remote: Remote) -> None:

@@ -266,7 +266,7 @@ def test_keys_that_are_missing_or_spent(house: House, conn: Connection) -> None:
 
 
 def test_rotating_what_does_not_rotate(house: House, conn: Connection) -> None:
-    for purpose in ("ledger", "spine", "payload"):
+    for purpose in ("subject-id", "spine", "payload"):
         with pytest.raises(KeyringError, match="next version"):
             house.vault.rotate_key(conn, purpose, now=NOW)
 
@@ -545,7 +545,7 @@ def test_two_permits_of_one_project_share_pseudonyms(
 def test_a_next_pseudonym_key(house: House, conn: Connection, request_: Request) -> None:
     request_.seal(house.vault, conn)
     old = house.vault.pseudonyms(conn, "permit-1", "person", SUBJECTS, now=NOW)
-    assert house.vault.rotate_key(conn, "pseudonym", "neet", now=NOW, actor="ann") == 2
+    assert house.vault.rotate_key(conn, "pseudonym", "neet", now=NOW) == 2
     new = house.vault.pseudonyms(conn, "permit-1", "person", SUBJECTS, now=NOW)
     assert {check(text).version for text in new.to_pylist()} == {2}
     assert not {text[2:] for text in old.to_pylist()} & {text[2:] for text in new.to_pylist()}
