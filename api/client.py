@@ -32,6 +32,7 @@ from api.settings import Clock
 from keyvault.checkpoints import Checkpoint, read_checkpoint
 from keyvault.errors import LedgerError, SignatureError
 from keyvault.merkle import leaf_hash, verify_consistency, verify_inclusion
+from keyvault.publishing import endorsed
 from keyvault.signing import verify_receipt
 from keyvault.tokens import ASSERTION_TYPE, sign_assertion
 
@@ -157,12 +158,19 @@ class Client:
                 raise Unreachable(_NO_SERVICE)
             keys = {name: public[name] for name in PINNED}
             known = self.profile.service
-            if known is None:
+            if known is None or (known != keys and self._follows(known, public)):
                 self._learn(replace(self.profile, service=keys))
             elif known != keys:
                 raise Distrust(_changed([name for name in PINNED if known.get(name) != keys[name]]))
             self._public = public
         return self._public
+
+    @staticmethod
+    def _follows(known: Mapping[str, Any], shown: Mapping[str, Any]) -> bool:
+        """Whether other keys than the known ones are those of the same service after a rotation:
+        a receipt key that was known vouches for them, and no key of the ledger went away."""
+        same = known["issuer"] == shown["issuer"] and set(known["ledger"]) <= set(shown["ledger"])
+        return same and endorsed(shown, known["receipt"])
 
     def _learn(self, profile: Profile) -> None:
         self.profile = profile

@@ -12,13 +12,14 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from api import store
+from api.custodies import custody_of
 from api.objects import ObjectFault, Objects
 from api.operations import Work, administration
 from api.problems import Problem, problem_of
 from api.settings import Clock, Settings
 from api.store import Application, Dataset, Delivery, Job, Release
 from keyvault.ceremonies import Signed
-from keyvault.custody import Custody, Lock, custody_at
+from keyvault.custody import Custody, Lock
 from keyvault.errors import (
     CustodyError,
     EnrolmentError,
@@ -60,7 +61,7 @@ class Service:
                 f"There is no service in {settings.data} yet. Run `schakel init` first."
             )
         engine = store.connect(settings.database)
-        custody = custody_at(settings.root_key)
+        custody = custody_of(settings, engine)
         if isinstance(custody, Lock):
             raise CustodyError(
                 f"The root key's custody is {custody.kind}: one process of its own holds it, and "

@@ -31,11 +31,12 @@ import uvicorn
 from api import logs, store, worker
 from api import roles as users
 from api.app import create_app
+from api.custodies import custody_of, holding
 from api.founding import migrate
 from api.service import NotFounded, Service, open_safe, whereabouts
 from api.settings import Clock, Settings
 from keyvault import server
-from keyvault.custody import Custody, custody_at
+from keyvault.custody import Custody
 from keyvault.errors import VaultAwayError
 from keyvault.memory import close_memory
 from keyvault.safe import Safe
@@ -82,7 +83,8 @@ def serve(settings: Settings, clock: Clock | None = None, roles: Sequence[str] =
         raise NotFounded(f"There is no service in {settings.data} yet. Run `schakel init` first.")
     if not roles:
         _begin_process()
-        _everything(settings, clock)
+        with holding(settings):
+            _everything(settings, clock)
     elif len(roles) == 1:
         run_role(roles[0], settings, clock)
     else:
@@ -114,7 +116,8 @@ def run_role(role: str, settings: Settings, clock: Clock, parent: int | None = N
 
     with contextlib.suppress(KeyboardInterrupt):
         if role == "vault":
-            _vault(settings, clock, wanted)
+            with holding(settings):
+                _vault(settings, clock, wanted)
             return
         service = Service.behind_vault(settings, clock, PATIENCE)
         if role == "api":
@@ -127,7 +130,7 @@ def run_role(role: str, settings: Settings, clock: Clock, parent: int | None = N
 def run_worker(settings: Settings, clock: Clock, parent: int) -> None:
     """A worker with every queue and the root in its hands: the half of `_everything`."""
     _begin_process(parent)
-    with contextlib.suppress(KeyboardInterrupt):
+    with contextlib.suppress(KeyboardInterrupt), holding(settings):
         worker.Worker(Service.open(settings, clock)).run(lambda: os.getppid() == parent)
 
 
@@ -243,7 +246,7 @@ def _vault(settings: Settings, clock: Clock, wanted: Callable[[], bool]) -> None
     def opened(custody: Custody) -> Safe:
         return open_safe(custody, engine, clock)
 
-    gate = server.Gate(custody_at(settings.root_key), opened)
+    gate = server.Gate(custody_of(settings, engine), opened)
     reading = engine.execution_options(read_only=True).connect
     settings.socket.parent.mkdir(mode=0o700, exist_ok=True)
     with server.listen(settings.socket) as listening:

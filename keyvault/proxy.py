@@ -126,6 +126,11 @@ class Proxy:
         answer, _ = self._call("sign_document", document=dict(document))
         return dict(answer["document"])
 
+    def endorse(self, _conn: Connection) -> list[dict[str, str]]:
+        """What every standing receipt key says to the list of public keys."""
+        answer, _ = self._call("endorse")
+        return list(answer["endorsements"])
+
     def sign_token(
         self,
         _conn: Connection,

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, update
 
-from keyvault import keyring, pairs, pseudonyms, signing, tables, tokens
+from keyvault import keyring, pairs, pseudonyms, publishing, signing, tables, tokens
 from keyvault.authority import Authority
 from keyvault.ceremonies import SERVICE, Signed, Standing
 from keyvault.custody import Custody
@@ -153,6 +153,14 @@ class Safe:
         row = self.keys.current(conn, "receipt")
         return signing.seal_document(document, self.maker.signer(row))
 
+    def endorse(self, conn: Connection) -> list[dict[str, str]]:
+        """What every standing receipt key says to the list of public keys; see `publishing`."""
+        data = publishing.endorsable(publishing.published(conn, self.keys))
+        return [
+            {"key": row.public, "signature": signing.sign_bytes(data, self.maker.signer(row))}
+            for row in self.keys.rows(conn, "receipt")
+        ]
+
     def sign_token(
         self,
         conn: Connection,
@@ -236,6 +244,11 @@ class Safe:
         self._record(conn, "root.rotated", {"old": old, "new": new, **(told or {})}, actor, now)
         return new
 
+    def may_move(self, conn: Connection, signed: Signed | None) -> dict[str, Any]:
+        """What the ledger tells of a move; KeyringError or EnrolmentError when it may not be."""
+        standing = Standing("root", SERVICE, active_root(conn))
+        return self.authorised(conn, None, signed, "move", standing)
+
     def move(
         self, begin: Begin, to: Custody, kind: str, *, now: datetime, signed: Signed | None
     ) -> int:
@@ -245,8 +258,7 @@ class Safe:
         custody before be ended.
         """
         with begin() as conn:
-            standing = Standing("root", SERVICE, active_root(conn))
-            told = self.authorised(conn, None, signed, "move", standing)
+            told = self.may_move(conn, signed)
             old, new = self._wrapped.move(conn, to, now)
             facts = {"old": old, "new": new, "custody": kind, **told}
             self._record(conn, "custody.moved", facts, None, now)

@@ -170,6 +170,7 @@ class Server:
             "open": (frozenset({CUSTODIAN}), self._open_gate),
             "publics": (frozenset(CALLERS), self._publics),
             "founders": (frozenset(CALLERS), self._founders),
+            "endorse": (frozenset(CALLERS), self._endorse),
             "prove": (frozenset(CALLERS), self._prove),
             "vouch": (frozenset(CALLERS), self._vouch),
             "role": (frozenset(CALLERS) - {"api"}, self._role),
@@ -275,6 +276,10 @@ class Server:
     def _founders(self, _call: Call) -> Answer:
         with self._reading() as conn:
             return {"founders": list(self._safe.founders(conn))}, b""
+
+    def _endorse(self, _call: Call) -> Answer:
+        with self._reading() as conn:
+            return {"endorsements": self._safe.endorse(conn)}, b""
 
     def _prove(self, call: Call) -> Answer:
         row = call.held["row"]

@@ -23,10 +23,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from keyvault import keyring, signing, tables, tokens
+from keyvault import keyring, publishing, signing, tables, tokens
 from keyvault.authority import Authority, permit_row
 from keyvault.ceremonies import SERVICE, Signed, Standing
-from keyvault.checkpoints import verifier_key
 from keyvault.custody import Custody
 from keyvault.errors import EnrolmentError, PermitError, SignatureError
 from keyvault.keyring import KeyInfo, RoleKeys, SealedKey, Sealer
@@ -405,20 +404,11 @@ class Vault:
         return {"keys": [tokens.jwk(row.public) for row in self._keys.rows(conn, "token")]}
 
     def public_keys(self, conn: Connection) -> dict[str, Any]:
-        """What the service publishes about itself; lists are newest first.
-
-        `uploads`: age recipient. `receipt`, `permit`: Ed25519 keys (base64url). `ledger`: verifier
-        keys of checkpoints. `token`: JWKS.
-        """
+        """What the service publishes about itself (`publishing`), with the tokens' JWKS."""
         return {
-            "uploads": self._keys.current(conn, AGE_PURPOSE).public,
-            "receipt": [row.public for row in self._keys.rows(conn, "receipt")],
-            "permit": [row.public for row in self._keys.rows(conn, "permit")],
-            "ledger": [
-                verifier_key(row.owner, row.public)
-                for row in self._keys.rows(conn, "ledger", owner=None)
-            ],
+            **publishing.published(conn, self._keys),
             "token": self.jwks(conn),
+            "endorsements": self._safe.endorse(conn),
         }
 
     # Inside

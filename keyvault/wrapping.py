@@ -133,14 +133,14 @@ class Wrapped:
         _lock(conn)
         referred = _referred(conn)
         spare = set(self._custody.versions()) - referred
-        if spare:
-            Wrapped(self._custody.afresh()).open_all(conn)
-        for version in spare:
-            self._custody.drop(version)
         column = tables.root.c
         superseded = conn.scalars(
             select(column.version).where(column.state == "decrypt-only").order_by(column.version)
         ).all()
+        if spare or superseded:
+            Wrapped(self._custody.afresh()).open_all(conn)
+        for version in spare:
+            self._custody.drop(version)
         gone = tuple(version for version in superseded if version not in referred)
         for version in gone:
             _set_state(conn, version, "destroyed")

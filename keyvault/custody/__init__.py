@@ -20,11 +20,11 @@ another under a new version made there, so that no root is ever carried about.
 from pathlib import Path
 
 from keyvault.custody import files, hsm, passphrase, shares
-from keyvault.custody.files import FileCustody
+from keyvault.custody.files import FileCustody, sync_folder
 from keyvault.custody.kinds import Custody, Lock
 from keyvault.errors import CustodyError
 
-__all__ = ["KINDS", "Custody", "FileCustody", "Lock", "custody_at"]
+__all__ = ["KINDS", "Custody", "FileCustody", "Lock", "custody_at", "last_version", "sync_folder"]
 
 KINDS = ("file", "passphrase", "shares", "hsm")
 """The custodies there are."""
@@ -46,3 +46,11 @@ def custody_at(path: Path) -> Custody | Lock:
             return hsm.PinLock(path)
         case _:
             raise CustodyError(f"{path} is of a later version of this program; use that one.")
+
+
+def last_version(path: Path) -> int:
+    """The highest root version ever given by the custody that a file describes."""
+    last = files.read(path).get("last")
+    if type(last) is not int:
+        raise CustodyError(files.damaged(path))
+    return last

@@ -38,7 +38,7 @@ def create(path: Path, library: str, token: str, pin: str, *, first: int = 1) ->
         "library": library,
         "token": token,
         "label": f"schakel-{secrets.token_hex(8)}",
-        "last": first - 1,
+        "last": first,
     }
     files.create(path, document)
     try:
@@ -46,7 +46,7 @@ def create(path: Path, library: str, token: str, pin: str, *, first: int = 1) ->
     except BaseException:
         path.unlink()
         raise
-    custody.add()
+    custody.generate(first)
     return custody
 
 
@@ -127,7 +127,13 @@ class HsmCustody:
             file = files.read(self._path)
             version = max(int(file["last"]), *self.versions(), 0) + 1
             files.replace(self._path, {**file, "last": version})
-            flag = self._pkcs11.MechanismFlag
+            self.generate(version)
+        return version
+
+    def generate(self, version: int) -> None:
+        """Have the token make the key of a version that the file has by now."""
+        flag = self._pkcs11.MechanismFlag
+        with self._speaking():
             self._session.generate_key(
                 self._pkcs11.KeyType.AES,
                 256,
@@ -136,7 +142,6 @@ class HsmCustody:
                 capabilities=flag.ENCRYPT | flag.DECRYPT,
                 template=self._guarded,
             )
-        return version
 
     def drop(self, version: int) -> None:
         """Destroy a version's key on the token; one that isn't there is no matter."""

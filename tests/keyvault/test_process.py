@@ -300,6 +300,7 @@ MAY: Mapping[str, set[str]] = {
     "open": {CUSTODIAN},
     "publics": set(CALLERS),
     "founders": set(CALLERS),
+    "endorse": set(CALLERS),
     "prove": set(CALLERS),
     "vouch": set(CALLERS),
     "role": {"intake", "linkage", "release", "identified"},
@@ -698,7 +699,7 @@ def test_a_user_who_keeps_its_turns_keeps_nobody_elses(
 
 
 @pytest.mark.parametrize(
-    "call", sorted(set(MAY) - {"reveal", "publics", "founders", "state", "open"})
+    "call", sorted(set(MAY) - {"reveal", "publics", "founders", "endorse", "state", "open"})
 )
 def test_a_call_that_lacks_everything(
     remote: Remote, call: str, caplog: pytest.LogCaptureFixture
