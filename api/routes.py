@@ -463,10 +463,9 @@ def rotate_role(role: str, body: schemas.Ceremony, service: OfService, actor: By
 
 
 @router.post("/vault/keys", tags=["keys"], summary="Give a key its next version")
-def rotate_key(body: schemas.Ceremony, service: OfService, actor: By) -> dict[str, Any]:
+def rotate_key(body: schemas.Ceremony, change: Once) -> dict[str, Any]:
     """One of the service's own keys, or a project's pseudonym key."""
-    with service.work(actor) as work:
-        return administration.rotate_key(work, body.model_dump())
+    return change(lambda work: administration.rotate_key(work, body.model_dump()))
 
 
 @router.get("/ledger", tags=["ledger"], summary="Ledger entries and the present checkpoint")

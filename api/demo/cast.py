@@ -16,6 +16,7 @@ from api.client import Client
 from api.profiles import Profile
 from api.settings import Clock, Settings
 from keyvault import ceremonies
+from keyvault.ceremonies import Standing
 
 ORGANISATIONS = {
     "vdab": "Public employment service",
@@ -141,9 +142,11 @@ class Cast:
 
     def ceremony(self, action: str, purpose: str, owner: str | None = None) -> dict[str, Any]:
         """A key ceremony on a key as it stands now, with both founders' signatures."""
-        standing = ceremonies.standing_of(
-            self[ADMINISTRATORS[0]].get("/vault/keys"), purpose, owner
-        )
+        keys = self[ADMINISTRATORS[0]].get("/vault/keys")
+        return self.signed(action, ceremonies.standing_of(keys, purpose, owner))
+
+    def signed(self, action: str, standing: Standing) -> dict[str, Any]:
+        """The same on a key that is known."""
         at = self.clock.now().isoformat(timespec="seconds")
         document = ceremonies.document(action, standing, reason="As every year.", at=at)
         signatures = [self.profiles[signer].sign(document) for signer in ADMINISTRATORS]

@@ -17,11 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
 from keyvault.custody.kinds import FOREIGN, LAST, Root, absent, context
 from keyvault.errors import CustodyError, SealError
+from keyvault.primitives import hkdf
 from keyvault.sealing import gcm_open, gcm_seal
 from keyvault.secret import Secret, reveal
 from keyvault.signing import canonical, from_base64url, to_base64url
@@ -250,7 +248,7 @@ def _document(lid: Lid, roots: Mapping[int, Root], *, last: int) -> dict[str, An
 
 def _check(kind: str, lock: Mapping[str, Any], key: Secret) -> bytes:
     info = canonical({"type": kind, "version": 1, "lock": dict(lock), "use": "check"})
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(reveal(key))
+    return hkdf(reveal(key), info)
 
 
 def _write(path: Path, document: Mapping[str, Any], *, new: bool) -> None:

@@ -50,7 +50,7 @@ class Acts:
         if flow in JOBS:
             return self._job
         if flow == "rotate":
-            return lambda: self._told(self._post("/vault/root"))
+            return lambda: self._told(self._post("/vault/root", json=self._asked["ceremony"]))
         if flow == "note":
             body = {"id": "late", "name": "Late"}
             return lambda: self._told(self._post("/organisations", json=body))

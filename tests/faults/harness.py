@@ -24,6 +24,7 @@ from api.service import Service
 from api.settings import Settings
 from api.store import Delivery, Organisation
 from api.worker import Worker
+from keyvault.ceremonies import Standing
 from tests.crash.outcome import (
     Outcome,
     copied,
@@ -85,6 +86,9 @@ class Harness:
         if flow not in JOBS:
             person = f"holder-{self._file.dataset.holder}" if flow in UPLOADS else "admin-1"
             asked["token"] = self._token(settings, person)
+        if flow == "rotate":
+            standing = Standing("root", "service", 1)
+            asked["ceremony"] = self._stages.troupe.signed("rotate", standing)
         if flow in UPLOADS:
             what = {"dataset": self._file.dataset.id, "period": PERIODS[1], "mode": "new"}
             asked |= {

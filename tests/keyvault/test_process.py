@@ -205,6 +205,27 @@ def test_the_root_is_rotated_there(remote: Remote, vault: Vault, house: House) -
     assert house.custody.versions() == (3,)
 
 
+def test_a_roles_key_pair_is_rotated_there(remote: Remote, vault: Vault, house: House) -> None:
+    """Step by step; a key that was destroyed before is proved anew too, and stays destroyed."""
+    with remote.work() as conn:
+        vault.rotate_key(conn, "token", now=NOW, signed=house.ceremony("rotate", "token"))
+        column = tables.sealed_key.c
+        spent = (column.purpose == "token") & (column.version == 1)
+        conn.execute(update(tables.sealed_key).where(spent).values(state="destroyed"))
+        vault.learn(conn)
+    signed, steps = house.ceremony("rotate", "role", "vault"), list[str]()
+    while steps[-1:] != ["destroyed"]:
+        step = vault.rotate_role(house.engine.begin, "vault", now=NOW, actor="ann", signed=signed)
+        steps.append(step.step)
+    assert steps == ["pending", "active", "rewrapped", "destroyed"]
+    with remote.work() as conn:
+        house.vault.learn(conn)
+        house.vault.learn(conn)
+        assert vault.public_keys(conn) == house.vault.public_keys(conn)
+        row = conn.execute(select(tables.sealed_key).where(spent)).one()
+        assert (row.state, int.from_bytes(row.proof[:4])) == ("destroyed", 2)
+
+
 def _job(**changes: Any) -> dict[str, Any]:
     return {
         "type": "job",
