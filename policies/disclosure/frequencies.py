@@ -38,6 +38,8 @@ _AT_ONCE: Final = 8_000_000
 """Pairs of a combination and what its crowd has that are held at a time."""
 
 
+_MOST_KEYS: Final = 62
+"""Keys, of which each has a bit."""
 _FILTERED: Final = 20_000
 """Combinations from which on it pays to look first which could match at all."""
 
@@ -65,6 +67,10 @@ class Groups:
     @classmethod
     def of(cls, keys: Keys, units: Any = None) -> Self:
         """Sort the rows by combination."""
+        if len(keys.names) > _MOST_KEYS:
+            raise DisclosureError(
+                f"{len(keys.names)} keys are more than anybody knows; name {_MOST_KEYS} at most"
+            )
         row, value = ordered_rows(*keys.packed)
         return cls(keys, row, starts(value), of_units(units, len(keys)))
 

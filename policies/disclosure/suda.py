@@ -35,7 +35,7 @@ from policies.disclosure.frequencies import Groups, Missing
 
 FRACTION: Final = 0.01
 """The sampling fraction of DIS unless one is given, as in sdcMicro."""
-_MOST_KEYS: Final = 20
+_MOST_SETS: Final = 100_000
 _ROOM: Final = 1 << 29
 """Bytes that one level of the search may hold."""
 _DENSE: Final = 1 << 18
@@ -144,17 +144,12 @@ def suda(
     out. A record is unique if the combination's rows are all of one unit.
     """
     names = groups.keys.names
-    if len(names) > _MOST_KEYS:
-        raise DisclosureError(
-            f"special uniques are looked for on {_MOST_KEYS} keys at most: they are in any of "
-            f"2^{len(names)} sets of keys; name fewer"
-        )
     most = min(largest or len(names), len(names))
-    widest = max(comb(len(names), size) for size in range(1, most + 1))
-    if widest * len(groups) // 8 > _ROOM:
+    levels = [comb(len(names), size) for size in range(1, most + 1)]
+    if sum(levels) > _MOST_SETS or max(levels) * len(groups) // 8 > _ROOM:
         raise DisclosureError(
-            f"special uniques of up to {most} of {len(names)} keys are too many to look for "
-            f"at once in {len(groups):,} combinations; look for those of fewer keys"
+            f"special uniques of up to {most} of {len(names)} keys are in any of {sum(levels):,} "
+            f"sets of keys, too many for {len(groups):,} combinations; look for those of fewer keys"
         )
     search = _Search(groups, missing)
     score, parts, sizes = np.zeros(len(groups)), np.zeros((len(names), len(groups))), []
