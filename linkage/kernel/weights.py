@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from linkage.kernel.columns import NAMES, Encoded, key, runs
-from linkage.kernel.levels import Comparison, Levels, Pairs
+from linkage.kernel.levels import EXACT, Comparison, Levels, Pairs
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
@@ -70,7 +70,31 @@ class Weights:
         total = np.zeros((3, len(levels[0])))
         for table, level in zip(self.tables, levels, strict=True):
             total += table[:, level]
+        twins = self._twins
+        if twins is not None:
+            born, named, more = twins
+            rows = np.flatnonzero(levels[born] == EXACT)
+            total[1, rows] += more[levels[named][rows]]
         return total[0], total[1], total[2]
+
+    @cached_property
+    def _twins(self) -> tuple[int, int, Floats] | None:
+        """Where birth dates and last names are compared, and what a level of the latter adds to h.
+
+        Members of one household who are born on one day are twins, and have one last name; others
+        are born on one day no oftener than strangers. Were the fields independent there too, a
+        person whose both names changed would rather be two.
+        """
+        at = {one.name: place for place, one in enumerate(self.comparisons)}
+        if not self.household or not {"birth_date", "last_name"} <= set(at):
+            return None
+        born, named = at["birth_date"], at["last_name"]
+        one = self.comparisons[named]
+        m, h, _ = self.tables[named]
+        more = m - h
+        for word in ("other_name", "different"):
+            more[one.level(word)] = self.tables[born][2, EXACT] - self.tables[born][1, EXACT]
+        return born, named, more
 
     def odds(self, levels: Sequence[Levels], rarity: Any) -> tuple[Floats, Floats]:
         """Logarithms of the odds for one unit: against strangers only, and against both."""
