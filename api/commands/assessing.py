@@ -84,7 +84,7 @@ def assess(
     """Say what a file tells about those in it: k, l, t, risks, special uniques."""
     from policies.disclosure.assessment import Question
     from policies.disclosure.assessment import assess as assessed
-    from policies.disclosure.classes import Sensitive
+    from policies.disclosure.diversity import Sensitive
     from policies.disclosure.frequencies import Missing
     from policies.disclosure.individual import Method
 

@@ -12,14 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from policies.disclosure.classes import (
-    RECURSION,
-    Diversity,
-    Sensitive,
-    Sizes,
-    k_of_subsets,
-    measure,
-)
+from policies.disclosure.classes import Sizes, k_of_subsets, measure
+from policies.disclosure.diversity import RECURSION, Diversity, Sensitive
 from policies.disclosure.dominance import dominance
 from policies.disclosure.encoding import Coded, DisclosureError, Floats, Integers, Keys, starts
 from policies.disclosure.frequencies import (

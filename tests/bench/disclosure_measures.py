@@ -14,7 +14,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 
-from policies.disclosure.classes import Sensitive, measure, per_row
+from policies.disclosure.classes import measure, per_row
+from policies.disclosure.diversity import Sensitive
 from policies.disclosure.encoding import Keys
 from policies.disclosure.frequencies import Groups, frequencies
 from policies.disclosure.individual import Risk, individual_risk

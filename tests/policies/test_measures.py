@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.disclosure import frequencies as frequency_module
-from policies.disclosure.classes import Sensitive, k_of_subsets, measure, per_row, sizes
+from policies.disclosure.classes import k_of_subsets, measure, per_row, sizes
+from policies.disclosure.diversity import Sensitive
 from policies.disclosure.encoding import DisclosureError, Keys, coded
 from policies.disclosure.frequencies import Missing
 from tests.policies import plain

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from policies.disclosure.assessment import Population, Question, assess
-from policies.disclosure.classes import Sensitive
+from policies.disclosure.diversity import Sensitive
 from policies.disclosure.encoding import DisclosureError, Keys, coded
 from policies.disclosure.frequencies import Missing
 from tests.policies import plain
