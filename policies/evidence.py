@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 
 from policies.coarsening import STATUS, SUPPRESSED
 from policies.disclosure.assessment import Question, assess
-from policies.disclosure.classes import Sensitive, measure
+from policies.disclosure.classes import measure
+from policies.disclosure.diversity import Sensitive
 from policies.disclosure.encoding import Keys
 from policies.panel import UNIT, Displayed
 
