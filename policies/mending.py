@@ -9,9 +9,11 @@ Loss is non-uniform entropy (Gionis and Tassa, *k-anonymization with minimal los
 2009): what a unit's coarser label leaves open about the finer one, in bits, as a share of what
 withholding every value would cost; a suppressed value costs all it had. Coarsening alone is a lower
 bound of what a choice costs, so that the search, which takes the cheapest first, can stop as soon
-as nothing better can come. Deterministic.
+as nothing better can come; and a view that doesn't pass while nothing of the other keys is shown
+never does. Deterministic.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, islice, product
@@ -34,8 +36,8 @@ from policies.steps.numbers import Classes
 
 WITHHELD = "withheld"
 """The name of the view that shows nothing of a key."""
-MOST = 48
-"""Choices that are tested, cheapest first."""
+MOST = 128
+"""Choices that are tested, cheapest first, of those whose views could pass by themselves."""
 _MOST_BREAKS = 5
 """With more breaks than this, only every second, fourth … is kept instead of any choice of them."""
 _PLACES: Sequence[classifications.Level] = ("municipality", "arrondissement", "province", "region")
@@ -142,7 +144,7 @@ class Mend:
     loss: float
     """Share of what withholding everything would lose."""
     checked: int
-    """Choices that were tested, of `choices`."""
+    """Tests that the search took; there are `choices`."""
     choices: int
 
     @property
@@ -150,7 +152,7 @@ class Mend:
         """Key → name of the view that shows it coarser."""
         return {key: view.name for key, view in self.shown.items() if view is not None}
 
-    def describe(self) -> str:
+    def describe(self, lead: str = "The mildest change that passes") -> str:
         """The change as a sentence."""
         parts = [
             f"show {key} as “{view.describe()}”" if view.labels is not None
@@ -165,7 +167,7 @@ class Mend:
                 f"suppress {values} values of {made.units} units ({made.share:.1%}; allowed: "
                 f"{made.limit:.1%})"
             )
-        return "The mildest change that passes: " + " and ".join(parts or ["none is needed"]) + "."
+        return f"{lead}: {' and '.join(parts or ['none is needed'])}."
 
     def to_doc(self) -> dict[str, Any]:
         """The same as JSON values."""
@@ -197,21 +199,61 @@ def mildest(
     `rules` are the resolved rules of the keys. `current` is the release as the permit would show
     it.
     """
-    choices = _choices(current, rules)
+    search = _Search(history, current, rules, scenario, k, limit)
+    by_key = _views_of(current, rules)
+    choices = math.prod(map(len, by_key.values()))
+    possible = {
+        key: [option for option in options if search.alone(key, option[0], rules)]
+        for key, options in by_key.items()
+    }
     best: Mend | None = None
-    for checked, (least, shown) in enumerate(islice(choices, MOST), 1):
+    for least, shown in islice(_cheapest_first(possible), MOST):
         if best is not None and least >= best.loss:
             break
-        asked = _as_shown(current, rules, shown, scenario, k)
-        found = assess(history, asked, scenario, k)
-        if not found.passes and found.units_at_risk > limit * found.units:
-            continue  # each of them would have to be touched
-        outcome = suppress(history, asked, scenario, k, limit)
-        if outcome.allowed:
+        outcome = search.tried(shown)
+        if outcome is not None and outcome.allowed:
             loss = _loss(current.table, outcome.displayed.table, current.keys)
             if best is None or loss < best.loss:
-                best = Mend(shown, outcome, loss, checked, len(choices))
+                best = Mend(shown, outcome, loss, search.checked, choices)
     return best
+
+
+@dataclass
+class _Search:
+    """Tries choices of views on one release."""
+
+    history: Sequence[Displayed]
+    current: Displayed
+    rules: Mapping[str, Rule]
+    scenario: Scenario
+    k: int
+    limit: float
+    checked: int = 0
+
+    def alone(self, key: str, view: View | None, rules: Mapping[str, Rule]) -> bool:
+        """Whether a view of one key could pass if nothing of the others were shown: if not, it
+        doesn't with more of them."""
+        others = {other: View(WITHHELD, rules[other], None) for other in self.current.keys}
+        return self._hopeful(self._asked({**others, key: view}))
+
+    def tried(self, shown: Mapping[str, View | None]) -> Suppression | None:
+        """What suppression makes of a choice; None where it would take more than is allowed."""
+        asked = self._asked(shown)
+        if not self._hopeful(asked):
+            return None
+        return suppress(self.history, asked, self.scenario, self.k, self.limit)
+
+    def _hopeful(self, asked: Displayed) -> bool:
+        self.checked += 1
+        found = assess(self.history, asked, self.scenario, self.k)
+        # each unit at risk would have to be touched
+        return found.passes or found.units_at_risk <= self.limit * found.units
+
+    def _asked(self, shown: Mapping[str, View | None]) -> Displayed:
+        names = {key: view.name for key, view in shown.items() if view is not None}
+        table, coarser = shown_as(self.current.table, self.rules, names)
+        now = self.current
+        return Displayed.under(now.release, now.moment, table, coarser, self.scenario, self.k)
 
 
 def shown_as(
@@ -235,38 +277,35 @@ def shown_as(
     return table, rules
 
 
-def _choices(
+def _views_of(
     current: Displayed, rules: Mapping[str, Rule]
-) -> list[tuple[float, dict[str, View | None]]]:
-    """Every choice of views with what it loses by coarsening alone, cheapest first; views that show
-    this release's units alike are one."""
-    by_key = []
+) -> dict[str, list[tuple[View | None, float]]]:
+    """For each key its views with what they lose; those that show this release's units alike are
+    one."""
+    found = {}
     for key in current.keys:
         column = current.table.column(key)
-        options: dict[bytes, tuple[View | None, float]] = {}
+        options: dict[tuple[bool, bytes], tuple[View | None, float]] = {}
         for view in [None, *views(rules[key])]:
             seen = column if view is None else view.apply(column)
             codes, _ = encode(seen.cast(pa.string()))
-            options.setdefault(codes.tobytes(), (view, _lost(column, seen)))
-        by_key.append(list(options.values()))
+            # a class that everybody is in still tells something of those it wasn't told of before
+            nothing = view is not None and view.labels is None
+            options.setdefault((nothing, codes.tobytes()), (view, _lost(column, seen)))
+        found[key] = list(options.values())
+    return found
+
+
+def _cheapest_first(
+    by_key: Mapping[str, Sequence[tuple[View | None, float]]],
+) -> list[tuple[float, dict[str, View | None]]]:
+    """Every choice of views with what it loses by coarsening alone."""
     found = []
-    for chosen in product(*by_key):
-        views_of = {key: view for key, (view, _) in zip(current.keys, chosen, strict=True)}
+    for chosen in product(*by_key.values()):
+        shown = {key: view for key, (view, _) in zip(by_key, chosen, strict=True)}
         loss = sum(lost for _, lost in chosen) / max(len(chosen), 1)
-        found.append((loss, views_of))
+        found.append((loss, shown))
     return sorted(found, key=lambda one: one[0])
-
-
-def _as_shown(
-    current: Displayed,
-    rules: Mapping[str, Rule],
-    shown: Mapping[str, View | None],
-    scenario: Scenario,
-    k: int,
-) -> Displayed:
-    names = {key: view.name for key, view in shown.items() if view is not None}
-    table, coarser = shown_as(current.table, rules, names)
-    return Displayed.under(current.release, current.moment, table, coarser, scenario, k)
 
 
 def _loss(fine: pa.Table, shown: pa.Table, keys: Sequence[str]) -> float:

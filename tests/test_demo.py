@@ -145,6 +145,32 @@ def test_everything_that_must_be_refused_was(report: dict[str, Any]) -> None:
     assert {tried: refused.get(tried) for tried in TRIED} == TRIED
 
 
+def test_a_refused_second_wave_is_mended_as_it_says(report: dict[str, Any]) -> None:
+    """S08: with an example cell and the mildest change; what is then built passes with what was
+    released before, nothing suppressed."""
+    told = report["cumulative_test"]
+    assert "It is fine alone, but together with" in told["refused"]["detail"]
+    assert "The mildest change that passes" in told["refused"]["next_step"]
+    assert told["mend"]["suppressed"]["share"] <= 0.12
+    mended = told["mended"]
+    assert mended["state"] == "built"
+    assert mended["coarser"]
+    assert mended["suppressed_units"] == 0
+    assert mended["smallest_cell_with_earlier_releases"] >= 5
+
+
+def test_an_intruder_with_the_true_population_names_no_more_than_the_measures_allow(
+    report: dict[str, Any],
+) -> None:
+    """S08: everybody's true age class and place in a register, at both moments: shares named
+    rightly are below 1/k, and what the intruder is sure of is next to nothing."""
+    most = 1 / report["disclosure"]["smallest_cell"]
+    assert len(report["attack"]) == 4
+    for one in report["attack"]:
+        assert 0 < one["right"] < most
+        assert one["sure"] < 0.01
+
+
 def test_the_report_tells_what_it_cost(report: dict[str, Any]) -> None:
     """Seconds per stage, rows per second, memory."""
     assert report["seconds"]["total"] >= report["seconds"]["first_release"] > 0

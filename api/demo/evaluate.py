@@ -26,6 +26,7 @@ from api.operations.linkage import admissions
 from api.operations.sealed import open_object
 from api.service import Service
 from api.store import Delivery
+from policies import attack
 from policies.coarsening import SUPPRESSED
 from policies.permits import UNITS
 from policies.releases import FORMATS
@@ -282,6 +283,66 @@ def judge_disclosure(packages: Mapping[str, Package], keys: list[str]) -> dict[s
         "units": max(entry["units"] for entry in by_release.values()),
         "by_release": by_release,
     }
+
+
+def judge_attacks(
+    rows: pd.DataFrame,
+    truths: Sequence[pd.DataFrame],
+    packages: Sequence[Package],
+    keys: Sequence[str],
+    changing: Sequence[str],
+) -> list[dict[str, Any]]:
+    """What an intruder with a register of the whole true population makes of the last package:
+    alone, and together with those before it, of which the values that never change are known too;
+    with an exact register, and with one in which some values are wrong.
+
+    `truths` have `person` and the keys, one for each package. Shares are of rows whose person the
+    truth knows or not alike: whom nobody can name is named wrongly.
+    """
+    persons = rows[rows["unit_type"] == "person"]
+    owner = persons["subject"].map(_owners(persons))
+    owners = (
+        persons.assign(owner=owner).drop_duplicates("pseudonym").set_index("pseudonym")["owner"]
+    )
+    tables = []
+    for package, truth in zip(packages, truths, strict=True):
+        units = package.table(UNITS).to_pandas()[["unit", *keys]]
+        named = units["unit"].map(owners)
+        units["unit"] = named.where(named.notna(), units["unit"]).astype(str)
+        register = truth.rename(columns={"person": "unit"}).astype({"unit": str})
+        tables.append((units, register))
+    steady = [key for key in keys if key not in changing]
+    together = tables[-1]
+    for number, earlier in enumerate(tables[:-1]):
+        seen, known = (
+            last.merge(
+                one.drop_duplicates("unit")[["unit", *steady]].add_suffix(f"_{number}"),
+                left_on="unit", right_on=f"unit_{number}", how="left",
+            ).drop(columns=f"unit_{number}")
+            for last, one in zip(together, earlier, strict=True)
+        )  # fmt: skip
+        together = (seen, known)
+    rng = np.random.default_rng(0)
+    tries = [("the last release", *tables[-1]), ("all releases", *together)]
+    return [
+        made.to_doc()
+        for name, units, register in tries
+        for released, known in [(_texts(units), _texts(register))]
+        for made in (
+            attack.attack(f"{name}, exact", released, known),
+            attack.attack(f"{name}, with errors", released, known, errors=attack.ERRORS, rng=rng),
+        )
+    ]
+
+
+def _texts(frame: pd.DataFrame) -> pa.Table:
+    """Columns of texts, null where there is nothing."""
+    return pa.table(
+        {
+            name: pa.array([None if pd.isna(value) else str(value) for value in frame[name]])
+            for name in frame.columns
+        }
+    )
 
 
 def true_rates(young: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

@@ -32,6 +32,15 @@ def show(report: dict[str, Any], folder: Path, console: Console) -> None:
             f"smallest cell of employers (k = {employers['disclosure']['k']})",
             employers["disclosure"]["smallest_cell"],
         ),
+        *(
+            (f"rows named by an intruder: {one['name']}", f"{one['right']:.2%}")
+            for one in report["attack"]
+        ),
+        (
+            "… which the measures allow at most",
+            f"{1 / disclosure['smallest_cell']:.2%}",
+        ),
+        ("refused second wave, mended", report["cumulative_test"]["mended"]["state"]),
         ("units with a suppressed value, at most", f"{disclosure['suppressed_share']:.1%}"),
         ("identifiers found in the releases", report["identifiers_found_in_release"]),
         ("planted ones found (of 3)", report["planted_found"]),

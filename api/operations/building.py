@@ -297,30 +297,38 @@ def _tested(opened: _Opened) -> tuple[_Opened, Suppression, pa.Table]:
             why = "units are chosen by a key's value" if only else "none was asked for"
             reason = f"{outcome.before.reason()} Nothing could be suppressed: {why}."
         whole = Displayed.under(release.id, period, everybody, rules, scenario, k)
-        mend = mending.mildest(opened.history, whole, rules, scenario, k, allowed)
-        raise _stands_out(outcome, reason, mend, only)
+        mends = [
+            mending.mildest(opened.history, whole, rules, scenario, k, most)
+            for most in dict.fromkeys([allowed, 0.0])
+        ]
+        raise _stands_out(outcome, reason, mends, only)
     register, _ = mending.shown_as(everybody, rules, coarser)
     sources = [one.shown_by(shown_by) for one in opened.sources]
     return replace(opened, sources=sources), outcome, register
 
 
 def _stands_out(
-    outcome: Suppression, reason: str, mend: Mend | None, only: Mapping[str, Any]
+    outcome: Suppression, reason: str, mends: Sequence[Mend | None], only: Mapping[str, Any]
 ) -> Problem:
-    """A refusal in two versions: cells that nobody released are for the office's eyes alone."""
+    """A refusal in two versions: cells that nobody released are for the office's eyes alone.
+    `mends` are the mildest change, and the mildest without suppression where that is another."""
+    mend, plain = mends[0], mends[-1]
+    if mend is not None and not mend.suppression.units:
+        plain = None
+    documents = {
+        "mend": mend and {**mend.to_doc(), "everybody": bool(only)},
+        "mend_without_suppression": plain and {**plain.to_doc(), "everybody": bool(only)},
+    }
     return Problem(
         "disclosure",
         _without_cells(outcome.before),
-        _how_to_mend(mend, only),
-        {
-            "only_together": outcome.before.fails_only_together,
-            "mend": mend and {**mend.to_doc(), "everybody": bool(only)},
-        },
+        _how_to_mend(mend, plain, only),
+        {"only_together": outcome.before.fails_only_together, **documents},
         {"detail": reason, "assessment": outcome.before.to_doc()},
     )
 
 
-def _how_to_mend(mend: Mend | None, only: Mapping[str, Any]) -> str:
+def _how_to_mend(mend: Mend | None, plain: Mend | None, only: Mapping[str, Any]) -> str:
     """What to ask for instead, so that it can be typed."""
     if mend is None:
         return (
@@ -328,10 +336,17 @@ def _how_to_mend(mend: Mend | None, only: Mapping[str, Any]) -> str:
             "permit allows: ask for a larger universe, or wait until more units are known."
         )
     first = f"Don't choose units by {' and '.join(only)}, but take them all. " if only else ""
+    said = f"{first}{mend.describe()}{_typed(mend)}"
+    if plain is not None:
+        said += f" {plain.describe('The mildest that suppresses nothing')}{_typed(plain)}"
+    return said
+
+
+def _typed(mend: Mend) -> str:
+    """A change as it is asked for at a command line."""
     asked = [f"--coarser '{key}={name}'" for key, name in mend.coarser.items()]
-    asked += ["--suppress"] if mend.suppression.units else []
-    how = f" Build it again with {' '.join(asked)}." if asked else " Build it again."
-    return f"{first}{mend.describe()}{how}"
+    asked.append("--suppress" if mend.suppression.units else "--no-suppress")
+    return f" Build it again with {' '.join(asked)}."
 
 
 def _without_cells(assessment: Assessment) -> str:
