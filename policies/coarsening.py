@@ -28,8 +28,8 @@ import yaml
 
 from policies.classifications import UnmappedCodeError
 from policies.steps import LANGUAGES, Interval, Language, Names, Population, RuleError
-from policies.steps.codes import Geography, Keep, Nace, YesNo
-from policies.steps.dates import EARLIEST, LATEST, Age, AgeClass, Dated, Quarter, Year
+from policies.steps.codes import Geography, Keep, Nace, Nationality, Urbanisation, YesNo
+from policies.steps.dates import EARLIEST, LATEST, Age, AgeClass, Dated, Quarter, Week, Year
 from policies.steps.numbers import (
     BottomCode,
     Classes,
@@ -95,7 +95,8 @@ or `OBSERVED`."""
 
 
 Step = (
-    Age | AgeClass | Quarter | Year | Geography | Nace | Round | TopCode | BottomCode | Classes
+    Age | AgeClass | Week | Quarter | Year | Geography | Urbanisation | Nationality | Nace
+    | Round | TopCode | BottomCode | Classes
     | SizeClass | Significant | Percentile | YesNo | Keep
 )  # fmt: skip
 STEPS: Mapping[str, type[Step]] = {step.name: step for step in get_args(Step)}
@@ -182,7 +183,7 @@ class Rule:
         for step in self.steps:
             if step.takes not in ("any", kind):
                 raise RuleError(f"{step.name} needs a {step.takes}; {semantic_type} is a {kind}")
-            if isinstance(step, Geography):
+            if isinstance(step, Geography | Urbanisation):
                 values = step.apply(values, semantic_type)
             else:
                 values = step.apply(values)

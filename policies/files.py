@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from policies import PolicyError
+from policies.classifications import straddles
 from policies.coarsening import (
     MISSING_CODES,
     NOT_IN_SOURCE,
@@ -103,6 +104,13 @@ class FileRules:
                     raise RuleError(f"{min(taken)} would be written twice; give one another `as`")
                 columns |= made
         return pa.table(columns)
+
+    def straddling(self, table: pa.Table) -> dict[str, int]:
+        """By column of postcodes, how many values lie in several municipalities by the published
+        table, which names one of them."""
+        places = [one.name for one in self.variables if one.type == "postcode"]
+        counts = {name: straddles(_typed(name, table[name], "postcode")[0]) for name in places}
+        return {name: count for name, count in counts.items() if count}
 
     def _made(self, variable: Variable, column: Any, units: Any) -> dict[str, Any]:
         """What is written of one variable."""

@@ -34,9 +34,12 @@ def diagram() -> str:
 RULES = """
 age: {reference_date: 2025-12-31}
 age_class: {reference_date: {"2024": 2024-12-31, "2025": 2025-12-31}, breaks: [15, 20, 25, 30]}
+week: {}
 quarter: {}
 year: {}
 geography: {level: arrondissement, situation: 2025}
+urbanisation: {situation: 2025, override: {"11002": 1}}
+nationality: {groups: origin}
 nace: {level: A38, version: 2025}
 round: {to: 100}
 significant: {digits: 2}

@@ -128,6 +128,7 @@ def coarsen(
         "rows": made.num_rows,
         "columns": made.column_names,
         "left_out": [name for name in names if name not in asked.named],
+        "straddling_postcodes": asked.straddling(table),
         "rules": {
             name: {language: rule.describe(language) for language in LANGUAGES}
             for name, rule in asked.rules.items()
@@ -137,6 +138,11 @@ def coarsen(
         the_screen().answer(told)
         return
     the_screen().fields({name: rule.describe("en") for name, rule in asked.rules.items()})
+    for name, count in told["straddling_postcodes"].items():
+        the_screen().note(
+            f"{count:,} values of {name} are postcodes of several municipalities; the published "
+            "table's last one was taken."
+        )
     the_screen().fields(
         {
             "written": f"{made.num_rows:,} rows to {out}",

@@ -1,16 +1,18 @@
 """Belgian places and their levels: which arrondissement, province and region a code lies in.
 (`activities` has those of economic activities.)
 
-The tables beside this file are made by `build.py`; `PROVENANCE.md` names who published them. Two
-situations are known: 2019 (581 municipalities, 2019 to 2024) and 2025 (565). Codes of the older
-one are followed into the newer; the other way round is an error, because a merged municipality
-can't be taken apart. Codes are text and keep their leading zeros.
+The tables beside this file are made by `build.py`; `PROVENANCE.md` names who published them. Three
+situations are known: 2018 (589 municipalities, before 2019), 2019 (581, 2019 to 2024) and 2025
+(565). Codes of an older one are followed into the newer; the other way round is an error, because a
+merged municipality can't be taken apart. Postcodes are known in 2019 and 2025. Codes are text and
+keep their leading zeros.
 
 Brussels has no province. At that level its 19 municipalities have `BRUSSELS` (04000), the code of
 the region itself, as in the publisher's own tables, so that no level has holes.
 """
 
 import csv
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,7 +24,7 @@ from policies import PolicyError
 
 Level = Literal["municipality", "arrondissement", "province", "region"]
 Source = Literal["postcode", "municipality", "arrondissement", "province", "region"]
-Situation = Literal[2019, 2025]
+Situation = Literal[2018, 2019, 2025]
 
 LEVELS: tuple[Level, ...] = get_args(Level)
 """From fine to coarse."""
@@ -31,19 +33,20 @@ SITUATIONS: tuple[Situation, ...] = get_args(Situation)
 BRUSSELS = "04000"
 PROVENANCE = (
     "Statbel, REFNIS codes (situation of 1 January 2019, and of 1 January 2025 after the mergers) "
-    "and the conversion of postcodes to REFNIS codes of 1 January 2019; Eurostat, NACE Rev. 2 and "
-    "Rev. 2.1, with the aggregations of ESA 2010"
+    "and the conversion of postcodes to REFNIS codes of 1 January 2019; Eurostat, degrees of "
+    "urbanisation, NACE Rev. 2 and Rev. 2.1, with the aggregations of ESA 2010"
 )
 
 
 class UnmappedCodeError(PolicyError):
     """Codes without a place in the asked classification; says how many, never which."""
 
-    def __init__(self, what: str, edition: str, values: int, distinct: int) -> None:
+    def __init__(self, what: str, edition: str, values: int, distinct: int, hint: str = "") -> None:
         super().__init__(
-            f"{values} values ({distinct} distinct) are no {what}; correct them at the source, or "
-            f"choose the {edition} that the codes were made for"
+            f"{values} values ({distinct} distinct) are no {what}{hint}; correct them at the "
+            f"source, or choose the {edition} that the codes were made for"
         )
+        self.what, self.edition = what, edition
         self.values = values
         self.distinct = distinct
 
@@ -84,9 +87,10 @@ def _municipality(source: Source, situation: Situation) -> dict[str, str]:
         column = f"municipality_{situation}"
         return {row["postcode"]: row[column] for row in table("postcodes.csv")}
     places = table("municipalities.csv")
-    if situation == 2025:
-        return {row["code"]: row["successor"] for row in places}
-    return {row["code"]: row["code"] for row in places if row["since"] == "2019"}
+    if situation == 2018:
+        return {row["code"]: row["code"] for row in places if row["since"] == "2018"}
+    column = "successor" if situation == 2025 else "in_2019"
+    return {row["code"]: row[column] for row in places if row[column]}
 
 
 @cache
@@ -127,6 +131,10 @@ def level(
         )
     if source in LEVELS and LEVELS.index(source) > LEVELS.index(level):
         raise PolicyError(f"a {source} is coarser than a {level}; ask for its own level or above")
+    if situation not in situations_of(source):
+        raise PolicyError(
+            f"a {source} is known in the situations {_spelled(source)}; choose one of these"
+        )
     keys, areas = _mapping(source, level, situation)
     encoded = encoded_once(codes)
     found = pc.index_in(encoded.dictionary.cast(pa.string()), value_set=keys)
@@ -136,14 +144,17 @@ def level(
 
 def known(codes: pa.Array, source: Source) -> pa.Array:
     """Whether each code stands for a place in some situation; null stays null."""
-    tables = [_mapping(source, "region", situation)[0] for situation in SITUATIONS]
+    tables = [_mapping(source, "region", situation)[0] for situation in situations_of(source)]
     return pc.if_else(pc.is_valid(codes), pc.is_in(codes, value_set=pa.concat_arrays(tables)), None)
 
 
 @cache
 def lasting(source: Source) -> list[str]:
     """The municipality codes or postcodes that have a place in every situation, in order."""
-    codes = [set(_mapping(source, "region", situation)[0].to_pylist()) for situation in SITUATIONS]
+    codes = [
+        set(_mapping(source, "region", situation)[0].to_pylist())
+        for situation in situations_of(source)
+    ]
     return sorted(set.intersection(*codes))
 
 
@@ -156,6 +167,77 @@ def labels(level: Level) -> dict[str, dict[str, str]]:
     else:
         rows = tuple(row for row in table("areas.csv") if row["level"] == level)
     return {row["code"]: {n: row[n] for n in ("nl", "fr", "de") if row[n]} for row in rows}
+
+
+def situations_of(source: Source) -> tuple[Situation, ...]:
+    """The situations that codes of a source are known in."""
+    return SITUATIONS[1:] if source == "postcode" else SITUATIONS
+
+
+def _spelled(source: Source) -> str:
+    return " and ".join(map(str, situations_of(source)))
+
+
+DEGREES = ("1", "2", "3", "mixed")
+"""Degrees of urbanisation (Eurostat): cities, towns and suburbs, rural areas; and municipalities
+merged from parts of several degrees, of which no degree was published."""
+
+
+@cache
+def _degrees(situation: Situation) -> dict[str, str]:
+    rows = table("urbanisation.csv")
+    return {
+        row["municipality"]: row["degree"] for row in rows if row["situation"] == str(situation)
+    }
+
+
+def degree(
+    codes: pa.Array, source: Source, situation: Situation, override: Mapping[str, str]
+) -> pa.Array:
+    """The degree of urbanisation of each municipality or postcode in a situation; null stays null.
+
+    `override` gives the degree of municipalities whose own is `mixed`.
+    """
+    degrees = _degrees(situation) | dict(override)
+    encoded = encoded_once(level(codes, source, "municipality", situation))
+    found = pa.array([degrees[one] for one in encoded.dictionary.to_pylist()], pa.string())
+    return found.take(encoded.indices)
+
+
+def without_degree(situation: Situation) -> list[str]:
+    """The municipalities whose degree of urbanisation is `mixed`."""
+    return sorted(code for code, degree in _degrees(situation).items() if degree == "mixed")
+
+
+Grouping = Literal["origin", "member"]
+GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
+"""`origin`: Belgium, neighbours (DE, FR, LU, NL, UK), the other EU27, all others. `member`:
+Belgium, the 14 (EU15 without the United Kingdom), the 13 that came from 2004 on, all others."""
+
+
+@cache
+def _nationalities(grouping: Grouping) -> tuple[Any, Any]:
+    rows = table("countries.csv")
+    pairs = [(row[code], row[grouping]) for row in rows for code in ("alpha_2", "alpha_3")]
+    return tuple(pa.array(column, pa.string()) for column in zip(*pairs, strict=True))
+
+
+def nationality(codes: pa.Array, grouping: Grouping) -> pa.Array:
+    """The group of each nationality, ISO 3166-1 with two or three letters; null stays null. A code
+    that isn't in the standard (stateless, former countries) raises `UnmappedCodeError`."""
+    keys, groups = _nationalities(grouping)
+    encoded = encoded_once(codes)
+    found = pc.index_in(encoded.dictionary.cast(pa.string()), value_set=keys)
+    what = "country code of ISO 3166-1 (two or three letters)"
+    return spread(encoded, pc.take(groups, found), what, "classification")
+
+
+def straddles(codes: pa.Array) -> int:
+    """How many values are postcodes that the published table gives to several municipalities."""
+    several = [row["postcode"] for row in table("postcodes.csv") if row["several"] == "1"]
+    encoded = encoded_once(codes)
+    there = pc.is_in(encoded.dictionary.cast(pa.string()), value_set=pa.array(several))
+    return int(pc.sum(there.take(encoded.indices)).as_py() or 0)
 
 
 def straddling() -> int:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from policies import PolicyError
-from policies.classifications import encoded_once, spread, table
+from policies.classifications import UnmappedCodeError, encoded_once, spread, table
 
 Level = Literal["class", "group", "division", "A64", "A38", "section", "A21", "A10"]
 Version = Literal[2008, 2025]
@@ -69,9 +69,19 @@ def level(codes: pa.Array, level: Level, version: Version) -> pa.Array:
     texts = encoded.dictionary.cast(pa.string())
     shaped = pc.match_substring_regex(texts, _SHAPE)
     plain = pc.utf8_slice_codeunits(pc.replace_substring(texts, ".", ""), 0, _DIGITS)
-    found = pc.index_in(pc.if_else(shaped, plain, pa.scalar(None, pa.string())), value_set=keys)
+    known = pc.if_else(shaped, plain, pa.scalar(None, pa.string()))
+    found = pc.index_in(known, value_set=keys)
     what = f"code of NACE {REVISIONS[version]} with a known {level}"
-    return spread(encoded, pc.take(activities, found), what, "version")
+    try:
+        return spread(encoded, pc.take(activities, found), what, "version")
+    except UnmappedCodeError as error:
+        [other] = set(VERSIONS) - {version}
+        theirs = pc.and_(pc.is_null(found), pc.is_in(known, value_set=_mapping(level, other)[0]))
+        values = pc.sum(theirs.take(encoded.indices)).as_py() or 0
+        hint = f", but {values} of them are of NACE {REVISIONS[other]}" if values else ""
+        raise UnmappedCodeError(
+            error.what, error.edition, error.values, error.distinct, hint
+        ) from None
 
 
 @cache

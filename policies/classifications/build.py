@@ -1,14 +1,20 @@
 """Make the tables of this folder from the published ones: `python build.py INPUT_FOLDER`.
 
 INPUT_FOLDER holds `be_municipalities_2019.csv`, `be_municipalities_2025.csv`,
-`be_nis_2019_to_2025.csv`, `be_postcode_nis.csv`, `be_refnis_history.csv`, `nace_rev2.csv` and
-`nace_rev21.csv`; `PROVENANCE.md` says where they come from. Only what the rules of
-`policies.coarsening` need is kept, in this layout:
+`be_nis_pre2019_to_2019.csv`, `be_nis_2019_to_2025.csv`, `be_postcode_nis.csv`,
+`be_refnis_history.csv`, `be_degurba_lau2018_589.csv`, `be_degurba_2019.csv`,
+`be_degurba_2025.csv`, `countries_groups.csv`, `nace_rev2.csv` and `nace_rev21.csv`;
+`PROVENANCE.md` says where they come from. Only what the rules of `policies.coarsening` need is
+kept, in this layout:
 
 - `areas.csv`: level, code, parent, nl, fr, de — arrondissements, provinces and regions. Brussels
   has no province: at that level it stands under the code of its region, 04000.
-- `municipalities.csv`: code, since, until, successor, arrondissement_2019, arrondissement_2025,
-  nl, fr, de — `since` and `until` are 2019 or 2025: the first and last situation with this code.
+- `municipalities.csv`: code, since, until, in_2019, successor, arrondissement_2018,
+  arrondissement_2019, arrondissement_2025, nl, fr, de — `since` and `until` are 2018 (before 2019),
+  2019 or 2025: the first and last situation with this code; `in_2019` and `successor` its code in
+  2019 and in 2025.
+- `urbanisation.csv`: situation, municipality, degree — 1, 2, 3 or `mixed`.
+- `countries.csv`: alpha_2, alpha_3, origin, member — codes of ISO 3166-1 and groups of nationality.
 - `postcodes.csv`: postcode, municipality_2019, municipality_2025, several (1 where the published
   table names more than one municipality: they lie in one arrondissement, and the last is kept).
 - `activities.csv`: version (2008, 2025), level, code, parent, en, nl, fr, de — NACE from class to
@@ -61,24 +67,70 @@ def _area(
 
 
 def municipalities(
-    before: list[Row], after: list[Row], moves: list[Row]
+    earlier: list[Row], before: list[Row], after: list[Row], first: list[Row], moves: list[Row]
 ) -> Iterable[tuple[str, ...]]:
-    """Every code of either situation, with its successor in 2025."""
+    """Every code of a situation (2018, 2019, 2025), with what became of it in the later ones."""
+    oldest = {row["code"]: row for row in earlier}
     old = {row["nis_code"]: row for row in before}
     new = {row["nis_code"]: row for row in after}
+    then = {row["nis_pre2019"]: row["nis_2019"] for row in first} | {code: code for code in old}
     successor = {row["nis_2019"]: row["nis_2025"] for row in moves}
-    for code in old.keys() & new.keys():
-        if successor[code] != code:
-            raise ValueError(f"code {code} means two different places in 2019 and 2025")
-    for code in old.keys() | new.keys():
-        row = new.get(code) or old[code]
-        since = "2019" if code in old else "2025"
-        until = "2025" if code in new else "2019"
-        next_code = code if code in new else successor[code]
-        then = old[code]["arr_code"] if code in old else ""
-        now = new[next_code]["arr_code"]
-        names = (row["name_nl"], row["name_fr"], row["name_de"])
-        yield (code, since, until, next_code, then, now, *names)
+    for one, other, map_ in ((oldest, old, {r["nis_pre2019"]: r["nis_2019"] for r in first}),
+                             (old, new, successor)):  # fmt: skip
+        for code in one.keys() & other.keys():
+            if map_[code] != code:
+                raise ValueError(f"code {code} means two different places")
+    for code in oldest.keys() | old.keys() | new.keys():
+        held = [
+            year for year, known in zip(YEARS, (oldest, old, new), strict=True) if code in known
+        ]
+        in_2019 = then.get(code, "")
+        next_code = code if code in new else successor[in_2019]
+        row = new.get(code) or old.get(code) or oldest[code]
+        yield (
+            code, held[0], held[-1], in_2019, next_code,
+            oldest[code]["parent_code"] if code in oldest else "",
+            old[in_2019]["arr_code"] if in_2019 else "",
+            new[next_code]["arr_code"],
+            *(row[f"name_{at}"] for at in ("nl", "fr", "de")),
+        )  # fmt: skip
+
+
+YEARS = ("2018", "2019", "2025")
+
+
+def of_2018(history: list[Row], level: str) -> list[Row]:
+    """The rows of a level (4: municipalities, 3: arrondissements) in force at the end of 2018."""
+    day = "2018-12-31"
+    return [
+        row for row in history
+        if row["level"] == level and row["valid_from"] <= day <= row["valid_to"]
+    ]  # fmt: skip
+
+
+def former(history: list[Row], kept: set[str]) -> set[tuple[str, ...]]:
+    """The arrondissements of 2018 that are no more."""
+    return {
+        ("arrondissement", row["code"], row["parent_code"],
+         *(row[f"name_{at}"] for at in ("nl", "fr", "de")))
+        for row in of_2018(history, "3") if row["code"] not in kept
+    }  # fmt: skip
+
+
+def urbanisation(tables: Mapping[str, tuple[list[Row], str]]) -> Iterable[tuple[str, ...]]:
+    """Every municipality's degree in each situation; `mixed` where parts of several degrees were
+    merged and no degree of the whole was published."""
+    for year, (rows, column) in tables.items():
+        for row in rows:
+            yield (year, row[column], row["degurba"] or "mixed")
+
+
+def countries(rows: list[Row]) -> Iterable[tuple[str, ...]]:
+    """Every country's codes and its groups of nationality."""
+    for row in rows:
+        origin = "BE" if row["iso2"] == "BE" else row["statbel_origin_group"]
+        member = "BE" if row["iso2"] == "BE" else row["eu14_eu13_group"]
+        yield (row["iso2"], row["iso3"], origin, member)
 
 
 def postcodes(rows: list[Row], arrondissements: Mapping[str, str]) -> Iterable[tuple[str, ...]]:
@@ -182,16 +234,35 @@ def build(folder: Path) -> None:
     history = _read(folder, "be_refnis_history.csv")
     moves = _read(folder, "be_nis_2019_to_2025.csv")
     german = {row["code"]: row["name_de"] for row in history if row["valid_to"] == FOREVER}
+    present = areas(before, german) | areas(after, german)
     _write(
         "areas.csv",
         ("level", "code", "parent", "nl", "fr", "de"),
-        areas(before, german) | areas(after, german),
+        present | former(history, {area[1] for area in present}),
     )
-    places = ("code", "since", "until", "successor", "arrondissement_2019", "arrondissement_2025")
+    places = ("code", "since", "until", "in_2019", "successor")
     _write(
         "municipalities.csv",
-        (*places, "nl", "fr", "de"),
-        municipalities(before, after, moves),
+        (*places, *(f"arrondissement_{year}" for year in YEARS), "nl", "fr", "de"),
+        municipalities(
+            of_2018(history, "4"), before, after, _read(folder, "be_nis_pre2019_to_2019.csv"), moves
+        ),
+    )
+    _write(
+        "urbanisation.csv",
+        ("situation", "municipality", "degree"),
+        urbanisation(
+            {
+                "2018": (_read(folder, "be_degurba_lau2018_589.csv"), "nis_pre2019"),
+                "2019": (_read(folder, "be_degurba_2019.csv"), "nis_2019"),
+                "2025": (_read(folder, "be_degurba_2025.csv"), "nis_2025"),
+            }
+        ),
+    )
+    _write(
+        "countries.csv",
+        ("alpha_2", "alpha_3", "origin", "member"),
+        countries(_read(folder, "countries_groups.csv")),
     )
     _write(
         "postcodes.csv",

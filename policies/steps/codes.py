@@ -46,7 +46,7 @@ class Geography(Step):
         if level not in classifications.LEVELS:
             raise RuleError(f"geography knows the levels {', '.join(classifications.LEVELS)}")
         if situation not in classifications.SITUATIONS:
-            known = " and ".join(map(str, classifications.SITUATIONS))
+            known = ", ".join(map(str, classifications.SITUATIONS))
             raise RuleError(f"geography knows the situations of {known}")
         return cls(level, situation)
 
@@ -65,6 +65,147 @@ class Geography(Step):
     def within(self, limits: Mapping[str, Any]) -> bool:
         levels = classifications.LEVELS
         return levels.index(self.level) >= levels.index(limits["finest"])
+
+
+_DEGREES: Mapping[str, tuple[str, str, str, str]] = {
+    "1": ("cities", "steden", "villes", "Städte"),
+    "2": (
+        "towns and suburbs", "kleinere steden en voorsteden", "petites villes et banlieues",
+        "kleinere Städte und Vororte",
+    ),
+    "3": ("rural areas", "plattelandsgebieden", "zones rurales", "ländliche Gebiete"),
+    "mixed": ("unknown (mixed)", "onbekend (gemengd)", "inconnu (mixte)", "unbekannt (gemischt)"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Urbanisation(Step):
+    """The degree of urbanisation of a municipality or postcode, in a situation. Municipalities that
+    were merged from parts of several degrees are `mixed`, unless the rule overrides it."""
+
+    situation: classifications.Situation
+    override: tuple[tuple[str, str], ...] = ()
+    name: ClassVar[str] = "urbanisation"
+    takes: ClassVar[str] = "place"
+    gives: ClassVar[str] = "text"
+    says: ClassVar[Mapping[Language, str]] = {
+        "en": "degree of urbanisation (Eurostat, municipalities of {situation}); `mixed` where "
+        "merged parts had several",
+        "nl": "verstedelijkingsgraad (Eurostat, gemeenten van {situation}); `mixed` waar "
+        "gefuseerde delen er verschillende hadden",
+        "fr": "degré d'urbanisation (Eurostat, communes de {situation}) ; `mixed` là où les "
+        "parties fusionnées en avaient plusieurs",
+        "de": "Verstädterungsgrad (Eurostat, Gemeinden von {situation}); `mixed`, wo "
+        "fusionierte Teile mehrere hatten",
+    }
+    taken: ClassVar[Mapping[Language, str]] = {
+        "en": "{codes} by decision",
+        "nl": "{codes} bij beslissing",
+        "fr": "{codes} par décision",
+        "de": "{codes} durch Entscheidung",
+    }
+
+    @classmethod
+    def parse(cls, situation: Any = 2025, override: Any = None) -> "Urbanisation":
+        if situation not in classifications.SITUATIONS:
+            known = ", ".join(map(str, classifications.SITUATIONS))
+            raise RuleError(f"urbanisation knows the situations {known}")
+        given = {} if override is None else override
+        if not isinstance(given, Mapping):
+            raise RuleError("override gives degrees by municipality, as {'11002': 1}")
+        pairs = sorted((str(code), str(degree)) for code, degree in given.items())
+        mixed = classifications.without_degree(situation)
+        if any(code not in mixed or degree not in ("1", "2", "3") for code, degree in pairs):
+            raise RuleError(
+                f"override gives a degree of 1, 2 or 3 to municipalities that have none in "
+                f"{situation}: {', '.join(mixed) or 'there are none'}"
+            )
+        return cls(situation, tuple(pairs))
+
+    def apply(self, column: Any, source: str = "municipality") -> Any:
+        """`source` says what the codes are: `postcode` or `municipality`."""
+        place: classifications.Source = "postcode" if source == "postcode" else "municipality"
+        return classifications.degree(column, place, self.situation, dict(self.override))
+
+    def describe(self, language: Language) -> str:
+        text = self.says[language].format(situation=self.situation)
+        if not self.override:
+            return text
+        codes = ", ".join(f"{code} = {degree}" for code, degree in self.override)
+        return f"{text}; {self.taken[language].format(codes=codes)}"
+
+    def names(self) -> Names:
+        return {
+            code: dict(zip(LANGUAGES, _DEGREES[code], strict=True))
+            for code in classifications.DEGREES
+        }
+
+
+_GROUPS: Mapping[str, tuple[str, str, str, str]] = {
+    "BE": ("Belgium", "België", "Belgique", "Belgien"),
+    "NEIGHBOUR": (
+        "a neighbouring country (DE, FR, LU, NL, UK)", "een buurland (DE, FR, LU, NL, UK)",
+        "un pays voisin (DE, FR, LU, NL, UK)", "ein Nachbarland (DE, FR, LU, NL, UK)",
+    ),
+    "EU27_OTHER": (
+        "another country of the EU27", "een ander land van de EU27", "un autre pays de l'UE27",
+        "ein anderes Land der EU27",
+    ),
+    "EU14": (
+        "another member of the EU from before 2004", "een andere EU-lidstaat van voor 2004",
+        "un autre membre de l'UE d'avant 2004", "ein anderer EU-Mitgliedstaat von vor 2004",
+    ),
+    "EU13": (
+        "a member of the EU since 2004 or later", "een EU-lidstaat sinds 2004 of later",
+        "un membre de l'UE depuis 2004 ou plus tard", "ein EU-Mitgliedstaat seit 2004 oder später",
+    ),
+    "NON_EU27": (
+        "a country outside the EU27", "een land buiten de EU27", "un pays hors de l'UE27",
+        "ein Land außerhalb der EU27",
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Nationality(Step):
+    """The group of a nationality (ISO 3166-1, two or three letters)."""
+
+    groups: classifications.Grouping
+    name: ClassVar[str] = "nationality"
+    takes: ClassVar[str] = "text"
+    gives: ClassVar[str] = "text"
+    says: ClassVar[Mapping[Language, str]] = {
+        "en": "group of nationality: {groups}",
+        "nl": "nationaliteitsgroep: {groups}",
+        "fr": "groupe de nationalité : {groups}",
+        "de": "Gruppe der Staatsangehörigkeit: {groups}",
+    }
+
+    @classmethod
+    def parse(cls, groups: Any = "origin") -> "Nationality":
+        if groups not in classifications.GROUPINGS:
+            raise RuleError(
+                "nationality makes the groups origin (Belgium, neighbours, other EU27, others) or "
+                "member (Belgium, EU14, EU13, others)"
+            )
+        return cls(groups)
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        inner = ("NEIGHBOUR", "EU27_OTHER") if self.groups == "origin" else ("EU14", "EU13")
+        return ("BE", *inner, "NON_EU27")
+
+    def apply(self, column: Any) -> Any:
+        return classifications.nationality(column, self.groups)
+
+    def describe(self, language: Language) -> str:
+        place = LANGUAGES.index(language)
+        return self.says[language].format(
+            groups="; ".join(_GROUPS[code][place] for code in self.codes)
+        )
+
+    def names(self) -> Names:
+        return {code: dict(zip(LANGUAGES, _GROUPS[code], strict=True)) for code in self.codes}
 
 
 _ACTIVITY_LEVELS: Mapping[str, Mapping[Language, str]] = {

@@ -1,4 +1,4 @@
-"""Steps on dates: age, age class, quarter, year."""
+"""Steps on dates: age, age class, year, quarter, week."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -211,5 +211,30 @@ class Quarter(Plain):
             column,
             lambda days: pc.binary_join_element_wise(
                 pc.year(days).cast(pa.string()), pc.quarter(days).cast(pa.string()), "Q"
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class Week(Plain):
+    """The week of a date after ISO 8601, as 2024-W07; its year is that of its Thursday."""
+
+    name: ClassVar[str] = "week"
+    takes: ClassVar[str] = "date"
+    gives: ClassVar[str] = "text"
+    says: ClassVar[Mapping[Language, str]] = {
+        "en": "week (ISO 8601)",
+        "nl": "week (ISO 8601)",
+        "fr": "semaine (ISO 8601)",
+        "de": "Woche (ISO 8601)",
+    }
+
+    def apply(self, column: Any) -> Any:
+        return once_per_value(
+            column,
+            lambda days: pc.binary_join_element_wise(
+                pc.iso_year(days).cast(pa.string()),
+                pc.utf8_lpad(pc.iso_week(days).cast(pa.string()), 2, "0"),
+                "-W",
             ),
         )

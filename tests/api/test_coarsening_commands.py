@@ -197,6 +197,19 @@ def test_why_a_value_is_missing_stays_told(cli: Cli) -> None:
     assert [row["place"] for row in rows] == [row["wage_status"] for row in rows] == expected
 
 
+def test_postcodes_that_straddle_are_reported(cli: Cli) -> None:
+    """S10: 1040 is in Brussels and in Etterbeek, by the published table itself."""
+    Path("x.csv").write_text("home\n1040\n1000\n1040\n")
+    Path("x.yaml").write_text(
+        "variables: [{name: home, type: postcode, rule: [{geography: {level: region}}]}]"
+    )
+    told = json.loads(cli("coarsen x.csv --rules x.yaml --out y.csv --json")[1])
+    assert told["straddling_postcodes"] == {"home": 2}
+    assert "2 values of home are postcodes of several" in cli(
+        "coarsen x.csv --rules x.yaml --out y.csv"
+    )[2].replace("\n", " ")
+
+
 def test_percentiles_of_a_file(cli: Cli) -> None:
     """S11: on the units of the file, and no group of fewer than k."""
     Path("p.yaml").write_text(

@@ -96,3 +96,21 @@ def test_build_refuses_groups_that_overlap_or_leave_out() -> None:
     assert build._grouped("01-05", section) == dict.fromkeys(section, "A-B")
     with pytest.raises(ValueError, match="in no group"):
         build._grouped("01-02", section)
+
+
+def test_a_code_of_the_other_version_says_so() -> None:
+    """S12: 45.11 (trade of cars) is Rev. 2 only; the error counts such codes, and names none."""
+    with pytest.raises(UnmappedCodeError) as caught:
+        level(pa.array(["45.11", "45110", "99.99", None, "01.11"]), "A38", 2025)
+    assert (caught.value.values, caught.value.distinct) == (3, 3)
+    assert "but 2 of them are of NACE Rev. 2 (NACE-BEL 2008)" in str(caught.value)
+    assert "45" not in str(caught.value)
+    with pytest.raises(UnmappedCodeError) as caught:
+        level(pa.array(["99.99"]), "A38", 2025)
+    assert "but" not in str(caught.value)
+
+
+def test_longer_national_codes_are_cut_to_their_class() -> None:
+    """S12: NACE-BEL has five to seven digits."""
+    codes = pa.array(["01110", "0111001", "01.110", "01.11"])
+    assert set(level(codes, "class", 2025).to_pylist()) == {"01.11"}

@@ -1,6 +1,7 @@
 """Rules on amounts, counts, activities and codes: bottom coding, classes, percentiles, NACE."""
 
 import time
+from datetime import date
 from itertools import permutations
 from typing import Any
 
@@ -373,3 +374,49 @@ def test_a_million_rows_take_no_time(kind: str, doc: Any) -> None:
     taken = time.perf_counter() - started
     print(f"{kind} {next(iter(doc[0]))}: 1,000,000 rows in {taken:.2f} s")
     assert taken < 20
+
+
+def test_weeks_are_those_of_the_standard() -> None:
+    """ISO 8601: the year of a week is that of its Thursday."""
+    days = [date(2024, 12, 30), date(2021, 1, 3), date(2024, 2, 14), None]
+    rule = parse_rule([{"week": {}}])
+    assert rule.apply(pa.array(days), "date").to_pylist() == [
+        f"{day.isocalendar().year}-W{day.isocalendar().week:02}" if day else None for day in days
+    ]
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        ({"urbanisation": {"situation": 2020}}, "knows the situations 2018, 2019, 2025"),
+        ({"urbanisation": {"override": ["11002"]}}, "degrees by municipality"),
+        ({"urbanisation": {"override": {"11001": 1}}}, "have none in 2025"),
+        ({"urbanisation": {"override": {"11002": 4}}}, "a degree of 1, 2 or 3"),
+        ({"nationality": {"groups": "skin"}}, "the groups origin"),
+    ],
+)
+def test_codes_of_steps_that_are_not(step: dict[str, object], says: str) -> None:
+    with pytest.raises(RuleError, match=says):
+        parse_rule([step])
+
+
+@pytest.mark.parametrize(
+    ("step", "semantic_type", "value", "label"),
+    [
+        ({"urbanisation": {"situation": 2025}}, "municipality", "11002", "mixed"),
+        ({"urbanisation": {"override": {"11002": 1}}}, "municipality", "11002", "1"),
+        ({"urbanisation": {}}, "postcode", "2000", "mixed"),
+        ({"nationality": {}}, "code", "FR", "NEIGHBOUR"),
+        ({"nationality": {"groups": "member"}}, "code", "POL", "EU13"),
+    ],
+)
+def test_labels_have_names_in_four_languages(
+    step: dict[str, object], semantic_type: str, value: str, label: str
+) -> None:
+    """S10: the data dictionary names every label, and an override is told in each language."""
+    rule = parse_rule([step])
+    assert rule.apply(pa.array([value, None]), semantic_type).to_pylist() == [label, None]
+    assert set(rule.names()[label]) == set(LANGUAGES)
+    said = [rule.describe(language) for language in LANGUAGES]
+    assert len(set(said)) == 4
+    assert all(("11002 = 1" in text) == ("override" in str(step)) for text in said)
