@@ -31,6 +31,11 @@ _ALL_SIZES: Final = 10
 """Keys up to which special uniques of every size are looked for; of more keys, those of up to
 `_FEW`."""
 _FEW: Final = 3
+_NOBODY: Final = {
+    "journalist_risk": {"max": 0.0, "mean": 0.0, "from": "file"},
+    "marketer_risk": 0.0,
+}
+"""What a table without rows tells."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +83,13 @@ class Question:
 
 
 def assess(keys: Keys, asked: Question) -> dict[str, Any]:
-    """Every measure that can be taken, as JSON values; null where what it needs wasn't given.
+    """Every measure that can be taken, as JSON values; null where what it needs wasn't given, and 0
+    for a table without rows.
 
     Raises DisclosureError for a table that can't be tested.
     """
     if asked.k < 1:
         raise DisclosureError("k is how many units share a combination at least; give 1 or more")
-    if not len(keys):
-        raise DisclosureError("the table has no rows; give one with something in it")
     sizes, spread = measure(keys, asked.sensitive, asked.units, asked.c, asked.missing)
     groups = Groups.of(keys, asked.units)
     counted = frequencies(groups, asked.weights, asked.missing)
@@ -162,10 +166,12 @@ def _in_population(keys: Keys, counted: Frequencies, asked: Question) -> dict[st
         people = asked.population
         F = in_population(keys, people.keys, people.units, asked.missing)  # noqa: N806
         F, source = F[counted.groups.first], "population"  # noqa: N806
-        k_map = int(F[part].min())
+        k_map = int(F[part].min()) if len(keys) else 0
         absent = int(counted.records[part & (F < 1)].sum())
     elif asked.weights is not None:
         source = "weights"
+    if not len(keys):
+        return _NOBODY | {"k_map": k_map, "not_in_population": absent}
     F = np.maximum(F, counted.f)[part]  # noqa: N806
     records = counted.records[part]
     marketer = float((records / F).sum() / records.sum())
@@ -213,9 +219,9 @@ def _of_households(risk: Floats, groups: Groups, household: Coded) -> dict[str, 
         household = replace(household, codes=household.codes[rows])
     found, members = household_risk(of_row, household)
     return {
-        "max": float(found.max()),
-        "mean": float(found.mean()),
-        "mean_of_members": float((found * members).sum() / members.sum()),
+        "max": float(found.max(initial=0)),
+        "mean": float(found.sum() / max(len(found), 1)),
+        "mean_of_members": float((found * members).sum() / max(members.sum(), 1)),
         "households": len(found),
     }
 
@@ -241,8 +247,8 @@ def _suda(groups: Groups, asked: Question) -> dict[str, Any]:
         "scores": asked.scores.value,
         "dis": {
             "file": found.file_dis(asked.fraction),
-            "max": float(dis.max()),
-            "mean": float((dis * found.records).sum() / found.records.sum()),
+            "max": float(dis.max(initial=0)),
+            "mean": float((dis * found.records).sum() / max(found.records.sum(), 1)),
             "fraction": asked.fraction,
         },
     }

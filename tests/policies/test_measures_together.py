@@ -89,12 +89,25 @@ def test_more_keys_than_all_sizes_can_be_searched_of() -> None:
     assert len(assess(keys.only(keys.names[:10]), Question())["suda"]["sizes"]) == 10
 
 
+@pytest.mark.parametrize("missing", Missing)
+def test_a_table_without_rows_tells_nothing(missing: Missing) -> None:
+    """Zeros, and no error: a release may be empty."""
+    keys = Keys.of({"a": [], "b": []})
+    people = Population(Keys.of({"a": [1], "b": [2]}))
+    asked = Question(
+        sensitive={"s": Sensitive.of([], ordered=True)}, weights=[], household=coded([]),
+        population=people, missing=missing, amounts=[], original=keys,
+    )  # fmt: skip
+    found = assess(keys, asked)
+    assert (found["rows"], found["k"], found["k_map"], found["suda"]["max"]) == (0, 0, 0, 0)
+    for name in ("prosecutor_risk", "journalist_risk", "individual_risk", "household_risk"):
+        assert (found[name]["max"], found[name]["mean"]) == (0, 0)
+
+
 def test_what_cant_be_assessed() -> None:
     keys = Keys.of({"a": [1, 2]})
     with pytest.raises(DisclosureError, match="k is how many"):
         assess(keys, Question(k=0))
-    with pytest.raises(DisclosureError, match="no rows"):
-        assess(Keys.of({"a": []}), Question())
     with pytest.raises(DisclosureError, match="household"):
         assess(keys, Question(household=coded(["x"])))
     with pytest.raises(DisclosureError, match="another length"):
