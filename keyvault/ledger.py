@@ -367,6 +367,7 @@ def tile_problems(conn: Connection) -> Iterator[Problem]:
     for stored in stored_entries(conn):
         tiles = layers.push(leaf_hash(stored.leaf))
         made |= {(level, number): hashes for level, number, hashes in tiles}
+    made |= {(level, number): hashes for level, number, hashes in layers.rest() if level}
     for row in conn.execute(select(tables.ledger_tile)):
         if made.pop((row.level, row.number), None) != row.hashes:
             text = f"Tile {row.level}/{row.number} is not that of the entries."

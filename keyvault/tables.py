@@ -109,5 +109,5 @@ ledger_tile = Table(
     Column("level", Integer, primary_key=True, autoincrement=False),
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     Column("hashes", LargeBinary, nullable=False),
-    comment="The ledger's complete tiles (C2SP tlog-tiles), so that a proof reads few of them.",
+    comment="The ledger's tree in tiles (C2SP tlog-tiles), so that a proof reads few of them.",
 )

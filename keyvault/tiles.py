@@ -1,10 +1,10 @@
 """The ledger's tree in tiles (C2SP tlog-tiles): what proofs are made of, and what is handed out.
 
 A tile is up to 256 hashes of one level, counted from the left: tile n of level 0 holds leaf hashes
-256 n …, tile n of level 1 the roots over tiles 256 n … of level 0, and so on. Complete ones never
-change and are kept in the database when the ledger grows over them; the right edge is made from
-entries when somebody asks. Entries travel in bundles of 256, each after its length in two bytes
-(big-endian). The names are those of the specification:
+256 n …, tile n of level 1 the roots over tiles 256 n … of level 0, and so on. What is complete is
+kept in the database when the ledger grows over it, and never changes; the last leaf hashes are
+made from entries when somebody asks. Entries travel in bundles of 256, each after its length in
+two bytes (big-endian). The names are those of the specification:
 
     tile/0/x001/234          complete, number 1234 of level 0
     tile/0/x001/234.p/17     the same while it holds 17 hashes
@@ -14,7 +14,7 @@ entries when somebody asks. Entries travel in bundles of 256, each after its len
 import re
 from collections.abc import Iterable, Iterator
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
 from keyvault import tables
 from keyvault.errors import LedgerError
@@ -102,14 +102,12 @@ class Tree:
 
     def _tile(self, level: int, number: int) -> bytes:
         width = self._width(level, number)
-        if width == WIDTH:
-            column = tables.ledger_tile.c
-            query = select(column.hashes).where(column.level == level, column.number == number)
-            hashes = self._conn.scalar(query)
-            if not isinstance(hashes, bytes) or len(hashes) != WIDTH * _HASH:
-                raise LedgerError(f"Tile {level}/{number} of the ledger is gone; {_RUN}")
-            return hashes
-        return _made(self._conn, self, level, number, width)
+        if level == 0 and width < WIDTH:
+            return b"".join(leaf_hash(leaf) for leaf in _leaves(self._conn, number, width))
+        hashes = _kept(self._conn, level, number)
+        if not isinstance(hashes, bytes) or len(hashes) < width * _HASH:
+            raise LedgerError(f"Tile {level}/{number} of the ledger is gone; {_RUN}")
+        return hashes[: width * _HASH]
 
     def _width(self, level: int, number: int) -> int:
         width = (self.size >> 8 * level) - number * WIDTH if min(level, number) >= 0 else 0
@@ -144,22 +142,34 @@ _RUN = "run `schakel ledger verify`."
 
 
 def keep(conn: Connection, size: int) -> None:
-    """Keep the tiles that a ledger grown to `size` completed; in the transaction of the growth."""
-    level, count = 0, size
-    while count and count % WIDTH == 0:
-        count //= WIDTH
-        hashes = _made(conn, Tree(conn, size), level, count - 1, WIDTH)
-        row = {"level": level, "number": count - 1, "hashes": hashes}
-        conn.execute(insert(tables.ledger_tile).values(**row))
-        level += 1
+    """Keep what a ledger grown to `size` completed; in the transaction of the growth.
+
+    A tile of leaf hashes once it is complete, and its root in the tile above it, which grows.
+    """
+    if size % WIDTH:
+        return
+    number = size // WIDTH - 1
+    hashes = b"".join(leaf_hash(leaf) for leaf in _leaves(conn, number, WIDTH))
+    conn.execute(insert(tables.ledger_tile).values(level=0, number=number, hashes=hashes))
+    level, place = 0, WIDTH - 1
+    while place == WIDTH - 1:
+        root, level = tree_root(_split(hashes)), level + 1
+        number, place = divmod(number, WIDTH)
+        hashes = root
+        if place:
+            hashes = (_kept(conn, level, number) or b"") + root
+            column = tables.ledger_tile.c
+            row = (column.level == level, column.number == number)
+            conn.execute(update(tables.ledger_tile).where(*row).values(hashes=hashes))
+        else:
+            row_above = {"level": level, "number": number, "hashes": root}
+            conn.execute(insert(tables.ledger_tile).values(**row_above))
 
 
-def _made(conn: Connection, tree: Tree, level: int, number: int, width: int) -> bytes:
-    """A tile's hashes from what is below it: entries, or complete tiles."""
-    if level == 0:
-        return b"".join(leaf_hash(leaf) for leaf in _leaves(conn, number, width))
-    below = range(number * WIDTH, number * WIDTH + width)
-    return b"".join(tree_root(_split(tree.tile(level - 1, one))) for one in below)
+def _kept(conn: Connection, level: int, number: int) -> bytes | None:
+    column = tables.ledger_tile.c
+    query = select(column.hashes).where(column.level == level, column.number == number)
+    return conn.scalar(query)
 
 
 def _leaves(conn: Connection, number: int, width: int) -> list[bytes]:

@@ -80,7 +80,10 @@ def test_every_mutating_route_takes_a_key() -> None:
             takes = any(
                 dependency.call is routes.the_change for dependency in route.dependant.dependencies
             )
-            assert takes or name in NOT_NEEDED or name == "POST /uploads", name
+            assert takes or name in NOT_NEEDED or name == "POST /uploads", (
+                f"{name} changes something and takes no key: let it ask `change: Once` for its "
+                "transaction, or say here why a repetition does no harm"
+            )
 
 
 def test_a_day_whose_answers_are_all_lost(house: House, cut: Cut) -> None:

@@ -13,14 +13,15 @@ import httpx
 import pytest
 from sqlalchemy import text
 
-from api import founding, store
+from api import founding, idempotency, store
 from api.demo.cast import Cast
+from api.operations import Work
 from api.service import Service, as_problem
 from api.settings import Settings
 from api.store import Organisation
 from policies.access import Actor
 from tests.conftest import missing
-from tests.crash.outcome import copied
+from tests.crash.outcome import copied, kinds
 from tests.faults.acts import JOBS, UPLOADS
 from tests.faults.disturbed import FAULTS, Acting, Site, _attached
 from tests.faults.harness import Harness, _type
@@ -270,6 +271,38 @@ def test_a_process_whose_commit_failed_writes_no_more(
     with store.reading(other) as session:
         assert session.get(Organisation, "another") is None
     other.dispose()
+
+
+@pytest.mark.parametrize("persisted", [True, False], ids=["persisted", "not"])
+def test_a_commit_that_failed_and_its_repetition_are_one(
+    service: Service, monkeypatch: pytest.MonkeyPatch, persisted: bool
+) -> None:
+    """Failed and on the disk, failed and not: with the same key it comes to one effect."""
+    commit = service.engine.dialect.do_commit
+
+    def fails(connection: object) -> None:
+        if persisted:
+            commit(connection)  # type: ignore[arg-type]
+        raise service.engine.dialect.loaded_dbapi.OperationalError("disk I/O error")
+
+    def ask(of: Service) -> object:
+        def do(work: Work) -> dict[str, str]:
+            work.session.add(Organisation(id="once", name="Once", added_at=work.now))
+            work.session.flush()
+            work.note("organisation.added", organisation="once")
+            return {"id": "once"}
+
+        return idempotency.Change(of, ADMINISTRATOR, "a-key", b"POST /organisations")(do)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(service.engine.dialect, "do_commit", fails)
+        with pytest.raises(store.Unconfirmed):
+            ask(service)
+    restarted = Service.open(service.settings)
+    assert ("organisation.added" in kinds(service.settings)) == persisted
+    assert ask(restarted) == ask(restarted) == {"id": "once"}
+    restarted.engine.dispose()
+    assert kinds(service.settings).count("organisation.added") == 1
 
 
 def test_a_statement_that_fails_stops_nothing(service: Service) -> None:

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import Connection, delete, insert, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from keyvault import tables
 from keyvault.checkpoints import Checkpoint, write_checkpoint
@@ -30,6 +30,7 @@ from keyvault.tiles import (
     Layers,
     Tree,
     bundle,
+    keep,
     names,
     read_bundle,
     read_name,
@@ -188,25 +189,25 @@ def test_a_third_level_begins_when_the_second_is_full() -> None:
 # Harm to kept tiles
 
 
-def test_a_changed_or_missing_tile_is_found(grown: Connection) -> None:
+@pytest.mark.parametrize("level", [0, 1])
+def test_a_changed_or_missing_tile_is_found(grown: Connection, level: int) -> None:
     column = tables.ledger_tile.c
-    kept = Tree(grown, SIZE).tile(0, 0)
-    for hashes in (kept[:-1] + bytes([kept[-1] ^ 1]), kept[:-32], "text"):
+    kept = Tree(grown, SIZE).tile(level, 0)
+    row = (column.level == level, column.number == 0)
+    for hashes in (kept[:-1] + bytes([kept[-1] ^ 1]), kept[:-32], kept + kept[:32]):
         with grown.begin_nested() as point:
-            grown.execute(update(tables.ledger_tile).where(column.number == 0).values(hashes=hashes)
-                          if isinstance(hashes, bytes) else
-                          update(tables.ledger_tile).where(column.number == 0)
-                          .values(hashes=hashes.encode()))  # fmt: skip
+            grown.execute(update(tables.ledger_tile).where(*row).values(hashes=hashes))
             assert [found.kind for found in verify(grown, pen().verifier)] == ["edited"]
             point.rollback()
     with grown.begin_nested() as point:
-        grown.execute(delete(tables.ledger_tile).where(column.number == 1))
-        assert [found.text for found in verify(grown, pen().verifier)] == ["Tile 0/1 is missing."]
-        with pytest.raises(LedgerError, match="Tile 0/1 of the ledger is gone"):
-            Tree(grown, SIZE).root(0, SIZE)
+        grown.execute(delete(tables.ledger_tile).where(*row))
+        text = f"Tile {level}/0 is missing."
+        assert [found.text for found in verify(grown, pen().verifier)] == [text]
+        with pytest.raises(LedgerError, match=f"Tile {level}/0 of the ledger is gone"):
+            Tree(grown, SIZE).tile(level, 0)
         point.rollback()
     with grown.begin_nested() as point:
-        grown.execute(insert(tables.ledger_tile).values(level=1, number=0, hashes=b""))
+        grown.execute(insert(tables.ledger_tile).values(level=level, number=9, hashes=b""))
         assert [found.kind for found in verify(grown, pen().verifier)] == ["edited"]
         point.rollback()
     with grown.begin_nested() as point:
@@ -215,6 +216,24 @@ def test_a_changed_or_missing_tile_is_found(grown: Connection) -> None:
             Tree(grown, SIZE).tile(0, 2)
         point.rollback()
     assert verify(grown, pen().verifier) == []
+
+
+def test_a_second_level_grows_and_a_third_begins(
+    grown: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With tiles of four instead of 256, so that there are five levels."""
+    monkeypatch.setattr("keyvault.tiles.WIDTH", 4)
+    with grown.begin_nested() as point:
+        grown.execute(delete(tables.ledger_tile))
+        for size in range(1, SIZE + 1):
+            keep(grown, size)
+        leaves = leaves_of(grown)
+        for level, step in enumerate((1, 4, 16, 64, 256)):
+            query = select(tables.ledger_tile.c.hashes).where(tables.ledger_tile.c.level == level)
+            held = b"".join(grown.scalars(query.order_by(tables.ledger_tile.c.number)))
+            roots = [plain.merkle_root(leaves[at : at + step]) for at in range(0, SIZE, step)]
+            assert held == b"".join(roots)[: 32 * (SIZE // step)]
+        point.rollback()
 
 
 # Packs

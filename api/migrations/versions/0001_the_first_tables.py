@@ -358,7 +358,7 @@ def upgrade() -> None:
         sa.Column("number", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("hashes", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("level", "number"),
-        comment="The ledger's complete tiles (C2SP tlog-tiles), so that a proof reads few of them.",
+        comment="The ledger's tree in tiles (C2SP tlog-tiles), so that a proof reads few of them.",
     )
     op.create_table(
         "vault_enrolment",
