@@ -468,6 +468,12 @@ def rotate_key(body: schemas.Ceremony, change: Once) -> dict[str, Any]:
     return change(lambda work: administration.rotate_key(work, body.model_dump()))
 
 
+@router.post("/vault/keys/destroy", tags=["keys"], summary="Destroy a key that nothing needs")
+def destroy_key(body: schemas.Ceremony, change: Once) -> dict[str, Any]:
+    """Refused, naming what needs it; what it sealed can't be read by anybody afterwards."""
+    return change(lambda work: administration.destroy_key(work, body.model_dump()))
+
+
 @router.get("/ledger", tags=["ledger"], summary="Ledger entries and the present checkpoint")
 def ledger(
     service: OfService,

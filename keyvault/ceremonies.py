@@ -33,20 +33,26 @@ class Standing:
 
 
 def standing_of(
-    keys: Iterable[Mapping[str, Any]], purpose: str, owner: str | None = None
+    keys: Iterable[Mapping[str, Any]],
+    purpose: str,
+    owner: str | None = None,
+    version: int | None = None,
 ) -> Standing:
-    """The active key of a purpose among those listed (`purpose`, `owner`, `version`, `state`).
+    """The active key of a purpose among those listed (`purpose`, `owner`, `version`, `state`), or
+    the one of a version.
 
     KeyringError when there is none, or several and no owner is said.
     """
     found = [
         Standing(purpose, str(key["owner"]), int(key["version"]))
         for key in keys
-        if (key["purpose"], key["state"]) == (purpose, "active") and owner in (None, key["owner"])
+        if key["purpose"] == purpose
+        and owner in (None, key["owner"])
+        and (key["state"] == "active" if version is None else key["version"] == version)
     ]
     if len(found) != 1:
         raise KeyringError(
-            f"There are {len(found)} active keys for {purpose}; say whose (`schakel keys list`)."
+            f"There are {len(found)} such keys for {purpose}; say whose (`schakel keys list`)."
         )
     return found[0]
 

@@ -14,7 +14,7 @@ founders (`people`), and permits are signed bytes (`authority`). What a captured
 do is forget: put old rows back, or set a state back. The ledger's checkpoints are there to notice.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
 
-from keyvault import keyring, publishing, signing, tables, tokens
+from keyvault import destruction, keyring, publishing, signing, tables, tokens
 from keyvault.authority import Authority, permit_row
 from keyvault.ceremonies import SERVICE, Signed, Standing
 from keyvault.custody import Custody
@@ -210,6 +210,29 @@ class Vault:
         steps `pending` and `active` the caller waits for every job that began before the first.
         """
         return self._safe.rotate_role(begin, role, now=now, actor=actor, signed=signed)
+
+    def destroy_key(
+        self,
+        conn: Connection,
+        purpose: str,
+        owner: str,
+        version: int,
+        *,
+        now: datetime,
+        actor: str,
+        signed: Signed,
+        needed: Callable[[str], Sequence[str]],
+    ) -> None:
+        """Destroy a key that two administrators say is to go and that nothing needs any more.
+
+        KeyringError names what needs it: permits that aren't over, and what `needed` finds for
+        the key's id among what the caller keeps.
+        """
+        row = destruction.key_row(conn, purpose, owner, version)
+        told = self._authority.ceremony(conn, signed, "destroy", Standing(purpose, owner, version))
+        found = destruction.needs(conn, self._authority, row, now)
+        destruction.destroy(conn, row, [*found, *needed(row.id)])
+        self._record(conn, "key.destroyed", {**_key_facts(row), **told}, actor, now)
 
     def learn(self, conn: Connection) -> None:
         """Take in key pairs that another process of this machine has made since, if any.

@@ -155,6 +155,7 @@ ACTIONS: Mapping[str, Rule] = {
     "job.read": _rule("holder statistician administrator", "organisation-or-staff"),
     "keys.list": _rule("administrator auditor"),
     "keys.rotate": _rule("administrator"),
+    "keys.destroy": _rule("administrator"),
     "ledger.read": _rule("administrator auditor dpo director"),
     "ledger.checkpoint": _rule("everybody"),
     "ledger.who": _rule("holder administrator auditor dpo director", "organisation-or-staff"),

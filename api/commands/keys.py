@@ -42,11 +42,14 @@ def keys_list() -> None:
 
 @keys_app.command("propose")
 def keys_propose(
-    action: Annotated[str, typer.Argument(help="What to do: rotate or move.")],
+    action: Annotated[str, typer.Argument(help="What to do: rotate, move or destroy.")],
     purpose: Annotated[str, typer.Argument(help="Which key, as `schakel keys list` names it.")],
     reason: Annotated[str, typer.Option(help="Why.")],
     out: Annotated[Path, typer.Option(help="File for the ceremony.")],
     owner: Annotated[str | None, typer.Option(help="Whose, when there are several.")] = None,
+    version: Annotated[
+        int | None, typer.Option(help="Which version; the active one unless given.")
+    ] = None,
 ) -> None:
     """Write a key ceremony and sign it as first administrator."""
     from keyvault import ceremonies
@@ -55,7 +58,7 @@ def keys_propose(
         raise BadInput(f"A ceremony is to {' or '.join(ceremonies.ACTIONS)}.")
     profile = own_profile()
     with connected() as client:
-        standing = ceremonies.standing_of(client.get("/vault/keys"), purpose, owner)
+        standing = ceremonies.standing_of(client.get("/vault/keys"), purpose, owner, version)
     document = ceremonies.document(action, standing, reason=reason, at=now())
     signed = {"document": document, "signatures": [profile.sign(document)]}
     out.write_text(json.dumps(signed, indent=2) + "\n", encoding="utf-8")
@@ -79,7 +82,9 @@ def sign_ceremony(
     signed["signatures"] = [*others, profile.sign(signed["document"])]
     ceremony.write_text(json.dumps(signed, indent=2) + "\n", encoding="utf-8")
     action, purpose = signed["document"]["action"], signed["document"]["purpose"]
-    command = "custody move" if action == "move" else f"keys {action} {purpose}"
+    command = "custody move" if action == "move" else f"keys {action}"
+    if action == "rotate":
+        command += f" {purpose}"
     the_screen().answer(
         signed,
         text=f"{ceremony} carries {len(signed['signatures'])} signatures. "
@@ -113,6 +118,20 @@ def keys_rotate(
             row = client.post("/vault/keys", signed)
             text = f"The {purpose} key of {row['owner']} is at version {row['version']} now."
     the_screen().answer(row, text=text)
+
+
+@keys_app.command("destroy")
+def keys_destroy(
+    ceremony: Annotated[Path, typer.Argument(help="The ceremony, signed by two administrators.")],
+) -> None:
+    """Destroy a key that nothing needs any more; refused otherwise, naming what does."""
+    with connected() as client:
+        row = client.post("/vault/keys/destroy", signed_in(ceremony))
+    the_screen().answer(
+        row,
+        text=f"The {row['purpose']} key of {row['owner']}, version {row['version']}, is destroyed. "
+        "Make a new backup of the keys, and destroy the copies of before.",
+    )
 
 
 def _rotate_role(client: "Client", signed: dict[str, Any]) -> dict[str, Any]:

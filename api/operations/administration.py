@@ -7,9 +7,10 @@ from typing import Any
 
 from sqlalchemy import func, select
 
+from api import store
 from api.operations import ABSENT_THING, Work, found
 from api.problems import ABSENT, Problem
-from api.store import Dataset, Delivery, Job, Organisation, RefusedRequest, Stranger
+from api.store import Dataset, Delivery, Job, Organisation, RefusedRequest, StoredObject, Stranger
 from keyvault import ledger as ledgers
 from keyvault import merkle, questions, tiles
 from keyvault.ceremonies import Signed
@@ -117,6 +118,62 @@ def rotate_key(work: Work, signed: Signed) -> dict[str, Any]:
         signed=signed,
     )
     return {"purpose": purpose, "owner": owner, "version": version}
+
+
+def destroy_key(work: Work, signed: Signed) -> dict[str, Any]:
+    """Destroy the key that a ceremony is about; a problem names what needs it."""
+    work.demand("keys.destroy")
+    about = signed["document"]
+    purpose, owner = str(about.get("purpose")), str(about.get("owner"))
+    version = about.get("key_version")
+    if type(version) is not int:
+        raise Problem(
+            "incomplete", "A ceremony names the key's version.", "`schakel keys propose` does."
+        )
+
+    def needed(key: str) -> list[str]:
+        return [*_uploads_open(work, purpose), *_objects_under(work, key)]
+
+    work.vault.destroy_key(
+        work.session.connection(),
+        purpose,
+        owner,
+        version,
+        now=work.now,
+        actor=work.actor.person,
+        signed=signed,
+        needed=needed,
+    )
+    return {"purpose": purpose, "owner": owner, "version": version, "state": "destroyed"}
+
+
+ENDED = {"delivery": ("withdrawn", "rejected"), "release": ("withdrawn", "refused")}
+"""States of things whose own objects nobody needs any more."""
+
+
+def _uploads_open(work: Work, purpose: str) -> list[str]:
+    """Deliveries that may be encrypted to an age identity: intake isn't done with them."""
+    if purpose != "intake-identity":
+        return []
+    waiting = Delivery.state.in_(("uploading", "received", "checking"))
+    rows = work.session.scalars(select(Delivery.id).where(waiting).order_by(Delivery.id))
+    return [f"delivery {identifier}" for identifier in rows]
+
+
+def _objects_under(work: Work, key: str) -> list[str]:
+    """What refers to objects that are sealed under a key, by every reference there is."""
+    names = select(StoredObject.name).where(StoredObject.key == key)
+    found: list[str] = []
+    for table in store.Base.metadata.sorted_tables:
+        for column in table.columns:
+            if not any(one.column.table.name == "stored_object" for one in column.foreign_keys):
+                continue
+            rows = select(*table.primary_key.columns).where(column.in_(names))
+            if table.name in ENDED:
+                rows = rows.where(table.c.state.not_in(ENDED[table.name]))
+            kept = work.session.execute(rows).all()
+            found += [f"{table.name} {' '.join(map(str, row))}" for row in kept]
+    return sorted(set(found))
 
 
 def jobs_before_pair(work: Work, role: str) -> int:

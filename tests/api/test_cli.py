@@ -234,6 +234,31 @@ def test_keys_are_rotated_while_the_service_runs(house: House, cli: Cli, purpose
     assert all(row["due"] for row in rows if row["purpose"] == purpose and row["state"] == "active")
 
 
+def test_a_key_is_destroyed_when_nothing_needs_it(house: House, cli: Cli) -> None:
+    """V24: refused with the name of what needs it; afterwards nobody reads what it sealed."""
+    house.delivered("education", period="2025")
+    holder = house[f"holder-{declarations()['education'].holder}"]
+    delivery = next(row["id"] for row in holder.get("/deliveries") if row["dataset"] == "education")
+    rows = _json(cli("--json", "--profile", "admin-1", "keys", "list"))
+    owner = next(row["owner"] for row in rows if row["purpose"] == "payload"
+                 and row["owner"].startswith(delivery))  # fmt: skip
+    propose = ("keys", "propose", "destroy", "payload", "--owner", owner, "--reason", "Over.")
+    assert cli("--profile", "admin-1", *propose, "--out", "c.json")[0] == 0
+    _, out, _ = cli("--profile", "admin-2", "sign", "ceremony", "c.json", "--yes")
+    assert "keys destroy c.json" in out
+    destroy = ("--profile", "admin-1", "keys", "destroy", "c.json")
+    code, _, err = cli(*destroy)
+    assert (code, f"needed by delivery {delivery}" in err) == (1, True)
+    code, _, err = cli("--profile", "statistician-1", "keys", "destroy", "c.json")
+    assert (code, "role of administrator" in err) == (1, True)
+    holder.post(f"/deliveries/{delivery}/withdraw", {"reason": "wrong file"})
+    code, out, err = cli(*destroy)
+    assert code == 0, err
+    assert "is destroyed" in out
+    assert cli(*destroy)[0] == 1
+    assert "key.destroyed" in house.ledger_kinds()
+
+
 def test_a_person_is_enrolled_by_passing_a_file_round(house: House, cli: Cli) -> None:
     """Request, first signature, second signature, sent in."""
     server = house["admin-1"].profile.server
