@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -47,7 +48,8 @@ def normal(text: str) -> str:
 
 
 def play(blocks: list[str], folder: Path) -> list[str]:
-    """Run all blocks in one shell in an empty folder; each block with what it printed."""
+    """Run all blocks in one shell in a folder with the examples; each with what it printed."""
+    shutil.copytree(ROOT / "examples", folder / "examples")
     script = ["set +m"]
     for block in blocks:
         script.append("echo '@@block'")
