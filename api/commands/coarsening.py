@@ -60,6 +60,13 @@ def suggest(
     allowed: Annotated[
         list[str] | None, typer.Option(help="Levels a key may have, as age=1,2 (all unless given).")
     ] = None,
+    cells: Annotated[
+        bool,
+        typer.Option(
+            "--cells",
+            help="Take single cells instead of all keys of a row, where that is enough for k.",
+        ),
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Coarsened file to write.")] = None,
 ) -> None:
     """Find the coarsening that loses least and lets nobody stand out."""
@@ -69,6 +76,8 @@ def suggest(
 
     names = _listed(keys)
     others = [name for name in (unit, household, weights, sensitive) if name]
+    if cells and (l or t or household or weights):
+        raise BadInput("--cells looks at k alone; leave --l, --t, --household and --weights out.")
     demand = Demand(
         k=k,
         l=l,
@@ -100,9 +109,11 @@ def suggest(
         )
     except Unreachable as error:
         raise typer.Exit(the_screen().fail({"detail": str(error)}, REFUSED)) from None
+    coarse = _keys_at(table, ways, found)
+    gone = _gone(coarse, found, k, _column(table, unit, empty=False) if cells else None, cells)
     if out is not None:
-        _write(out, _coarsened(table, ways, found))
-    _tell(found, ways, table.num_rows, k, out)
+        _write(out, _with_keys(table, coarse, gone))
+    _tell(found, ways, table.num_rows, k, {name: int(one.sum()) for name, one in gone.items()}, out)
 
 
 @app.command()
@@ -246,21 +257,35 @@ def _check_out(out: Path, inputs: Sequence[Path]) -> None:
         raise BadInput(f"{out} is read too; write to another file.")
 
 
-def _coarsened(table: Any, ways: Mapping[str, "Hierarchy"], found: "Suggestion") -> Any:
-    """The table with its keys at their levels, and nothing but `_suppressed` in the keys of rows
-    that are left out."""
+def _keys_at(table: Any, ways: Mapping[str, "Hierarchy"], found: "Suggestion") -> dict[str, Any]:
+    """The keys at their levels."""
+    return {
+        name: way.at(found.best.levels[name], way.encode(table[name])) for name, way in ways.items()
+    }
+
+
+def _gone(
+    coarse: Mapping[str, Any], found: "Suggestion", k: int, units: Any, cells: bool
+) -> dict[str, Any]:
+    """For each key, the rows that lose it. Single `cells` are chosen so that an empty cell may be
+    taken for a value of its own, which is the stricter reading."""
+    from policies.disclosure.suppression import suppress
+
+    if not cells:
+        return dict.fromkeys(coarse, found.gone)
+    return dict(suppress(coarse, k, units=units, reading="category").gone)
+
+
+def _with_keys(table: Any, coarse: Mapping[str, Any], gone: Mapping[str, Any]) -> Any:
+    """The table with coarse keys, and `_suppressed` where one is taken away."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     from policies.coarsening import SUPPRESSED
 
-    gone = pa.array(found.gone)
-    for name, way in ways.items():
-        level = found.best.levels[name]
-        shown = way.at(level, way.encode(table[name])).dictionary_decode()
-        place = table.column_names.index(name)
-        texts = pc.if_else(gone, SUPPRESSED, shown)
-        table = table.set_column(place, name, texts)
+    for name, labels in coarse.items():
+        texts = pc.if_else(pa.array(gone[name]), SUPPRESSED, labels.dictionary_decode())
+        table = table.set_column(table.column_names.index(name), name, texts)
     return table
 
 
@@ -280,14 +305,16 @@ def _write(path: Path, table: Any) -> None:
 
 
 def _tell(
-    found: "Suggestion", ways: Mapping[str, "Hierarchy"], rows: int, k: int, out: Path | None
-) -> None:
+    found: "Suggestion", ways: Mapping[str, "Hierarchy"], rows: int, k: int,
+    cells: Mapping[str, int], out: Path | None,
+) -> None:  # fmt: skip
     screen = the_screen()
     if screen.as_json:
         told = _choice(found.best) | {
             "rows": rows,
             "k": k,
             "losses": dict(found.best.losses),
+            "suppressed_cells": dict(cells),
             "nodes_checked": found.nodes_checked,
             "nodes_total": found.nodes_total,
             "runner_up": found.runner_up and _choice(found.runner_up),
@@ -313,7 +340,8 @@ def _tell(
     )
     lines = {
         "loss": f"{found.best.loss:.4f} (0: as it came; 1: nothing left)",
-        "suppressed": f"{found.best.suppressed:,} of {rows:,} rows",
+        "suppressed": f"{found.best.suppressed:,} of {rows:,} rows; {sum(cells.values()):,} cells "
+        "of keys are taken away",
         "runner-up": "there is none"
         if found.runner_up is None
         else f"loss {found.runner_up.loss:.4f}, {found.runner_up.suppressed:,} rows suppressed",

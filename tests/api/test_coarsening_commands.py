@@ -69,6 +69,21 @@ def test_suggest_finds_and_writes(cli: Cli) -> None:
     assert [row["person"] for row in after] == [row["person"] for row in before]
 
 
+def test_single_cells_instead_of_rows(cli: Cli) -> None:
+    """S08: fewer cells go, and each combination of what is left, empty cells as they are, has k
+    people still."""
+    line = f"{SUGGEST} --k 5 --suppression 0.05 --unit person --json --out coarse.csv"
+    rows = json.loads(cli(line)[1])
+    cells = json.loads(cli(f"{line} --cells")[1])
+    assert cells["levels"] == rows["levels"]
+    assert set(rows["suppressed_cells"].values()) == {rows["suppressed"]}
+    assert 0 < sum(cells["suppressed_cells"].values()) < sum(rows["suppressed_cells"].values())
+    keys = list(rows["levels"])
+    classes = Counter(tuple(row[key] for key in keys) for row in read("coarse.csv"))
+    classes.pop(tuple("_suppressed" for _ in keys), None)
+    assert min(classes.values()) >= 5
+
+
 def test_suggest_reads_parquet_and_is_the_same(cli: Cli) -> None:
     texts = pyarrow.csv.ConvertOptions(column_types={"activity": pa.string()})
     table = pyarrow.csv.read_csv("people.csv", convert_options=texts)
@@ -126,6 +141,7 @@ def test_suggest_tells_people(cli: Cli) -> None:
         (f"{SUGGEST} --unit wage", 2, "rows have no unit"),
         (f"{SUGGEST} --weights diagnosis", 2, "weights are"),
         (f"{SUGGEST} --out people.csv", 2, "is read too"),
+        (f"{SUGGEST} --cells --sensitive diagnosis --l 2", 2, "--cells looks at k alone"),
         (f"{SUGGEST} --k 3000", 1, "allow coarser levels"),
     ],
 )
