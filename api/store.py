@@ -411,9 +411,9 @@ def connect(url: str) -> Engine:
     def _begin(connection: Any) -> None:
         if stopped(engine):
             raise Unconfirmed
+        connection.info["committing"] = False  # the last transaction's commit is long over
         reading = connection.get_execution_options().get("read_only", False)
         connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
-        connection.info["committing"] = False
 
     @event.listens_for(engine, "commit")
     def _commit(connection: Any) -> None:

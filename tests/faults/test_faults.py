@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from api import founding, idempotency, store
 from api.demo.cast import Cast
@@ -303,6 +304,24 @@ def test_a_commit_that_failed_and_its_repetition_are_one(
     assert ask(restarted) == ask(restarted) == {"id": "once"}
     restarted.engine.dispose()
     assert kinds(service.settings).count("organisation.added") == 1
+
+
+def test_a_writer_who_waits_in_vain_stops_nothing(service: Service) -> None:
+    """The lock is somebody else's for too long: a refusal, after commits that went well too."""
+    with service.engine.execution_options(read_only=True).connect() as connection:
+        connection.exec_driver_sql("PRAGMA busy_timeout=50")
+    _add(service, "before")
+    other = store.connect(service.settings.database)
+    with store.writing(other) as session:
+        session.execute(text("SELECT 1"))
+        with pytest.raises(OperationalError, match="locked") as caught:
+            _add(service, "waits")
+    problem = as_problem(caught.value)
+    assert problem is not None
+    assert problem.type == "ledger-unwritable"
+    assert not store.stopped(service.engine)
+    _add(service, "after")
+    other.dispose()
 
 
 def test_a_statement_that_fails_stops_nothing(service: Service) -> None:
