@@ -221,15 +221,16 @@ def _numbers(table: Any, name: str) -> Any:
 def _hierarchy_files(folder: Path, names: Sequence[str]) -> dict[str, Path]:
     if not folder.is_dir():
         raise BadInput(f"There is no folder {folder}; name the one with the hierarchies.")
+    paths = sorted(folder.iterdir())
     found = {}
     for name in names:
-        candidates = [folder / f"{name}.csv"]
-        candidates += sorted(
-            one for one in folder.iterdir() if one.name.endswith(f"hierarchy_{name}.csv")
-        )
-        there = [path for path in candidates if path.is_file()]
+        usual = [f"{name}.csv", f"hierarchy_{name}.csv", f"{name}_hierarchy.csv"]
+        there = [path for end in usual for path in paths if path.name == end]
+        there += [path for path in paths if path.name.endswith(f"_{usual[1]}")]
         if not there:
-            raise BadInput(f"{folder} has no hierarchy for {name}; put it into {candidates[0]}.")
+            raise BadInput(
+                f"{folder} has no hierarchy for {name}; put it into {folder / usual[0]}."
+            )
         found[name] = there[0]
     return found
 

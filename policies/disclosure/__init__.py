@@ -7,6 +7,10 @@ frequencies   how many share a combination, here and in the population; missing 
 individual    the risk of a record of a sample, of a household, of the file
 suda          records that few values suffice to single out
 assessment    all of it in one call
+hierarchies   what a value becomes, level by level
+groups        a file as its groups, and the coarser ones they join into
+lattice       the coarsening with the least loss that meets thresholds
+suppression   the fewest cells to take away
 """
 
 from policies.disclosure.cells import (
