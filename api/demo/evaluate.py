@@ -339,7 +339,7 @@ def _texts(frame: pd.DataFrame) -> pa.Table:
     """Columns of texts, null where there is nothing."""
     return pa.table(
         {
-            name: pa.array([None if pd.isna(value) else str(value) for value in frame[name]])
+            name: pa.Array.from_pandas(frame[name].astype(object), type=pa.string())
             for name in frame.columns
         }
     )
