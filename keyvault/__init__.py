@@ -1,7 +1,8 @@
 """The only place where key bytes exist.
 
 Where do key bytes live?
-    The root in its custody (a file of mode 0600, outside the database). The private halves of the
+    The root in its custody (a file of mode 0600, bare or locked by a passphrase or by what m of n
+    custodians share, or a token that it never leaves; `custody`). The private halves of the
     process roles in the database, wrapped by the root. Every other key in the database or
     beside its object, sealed to one role's public half. Opened ones in the memory of the process
     that uses them: `Secret`s, which don't print, pickle, copy or reach a message. What takes the

@@ -24,6 +24,9 @@ LONGEST_DATA = 32 << 20
 PATIENCE = 60.0
 """Seconds that either side waits for the other to take or to finish a message."""
 
+CREDENTIALS = struct.Struct("3i")
+"""Process, user and group of the other side, as the kernel tells them (SO_PEERCRED, unix(7))."""
+
 _LENGTHS = struct.Struct(">II")
 _PIECE = 1 << 20
 

@@ -2,7 +2,8 @@
 
 A `Proxy` does what a `Safe` does, by asking. What its callers hand over to read from it passes by:
 the vault's process reads for itself, with its own clock. A vault that was started anew is found
-again by itself; one that stays away is a `VaultAwayError`, and nothing was done.
+again by itself; one that stays away is a `VaultAwayError`, and nothing was done. So is a listener
+who isn't the vault's user.
 """
 
 import socket
@@ -19,7 +20,7 @@ import pyarrow.compute as pc
 from sqlalchemy import Connection, select
 
 from keyvault import errors, tables
-from keyvault.calls import PATIENCE, Broken, receive, send
+from keyvault.calls import CREDENTIALS, PATIENCE, Broken, receive, send
 from keyvault.ceremonies import Signed
 from keyvault.errors import KeyringError, KeyvaultError, PseudonymError, VaultAwayError
 from keyvault.keyring import RoleKeys
@@ -289,10 +290,22 @@ class Proxy:
         try:
             connection.settimeout(PATIENCE)
             connection.connect(str(self._path))
+            _refuse_stranger(connection, self._path.parent)
         except BaseException:
             connection.close()
             raise
         return connection
+
+
+def _refuse_stranger(connection: socket.socket, folder: Path) -> None:
+    """Whoever owns the folder is the vault's user: nobody else is told anything, or believed."""
+    option = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+    _, user, _ = CREDENTIALS.unpack(option)
+    if user != folder.stat().st_uid:
+        raise VaultAwayError(
+            f"Another user than the owner of {folder} listens there and may be passing for the "
+            "vault; nothing was said to it. Find out who put the socket there."
+        )
 
 
 _ERRORS: Mapping[str, type[KeyvaultError]] = {

@@ -18,7 +18,6 @@ clock. What it gives to whom:
 import logging
 import os
 import socket
-import struct
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -29,7 +28,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from keyvault.calls import Broken, begun, rest, send
+from keyvault.calls import CREDENTIALS, Broken, begun, rest, send
 from keyvault.custody import Custody, Lock
 from keyvault.errors import (
     CustodyError,
@@ -74,7 +73,6 @@ MOST_CALLS = 4
 time. More than one, since a rotation of the root waits for writers who may be asking meanwhile."""
 
 _WHILE_SEALED = ("state", "open")
-_CREDENTIALS = struct.Struct("3i")
 Answer = tuple[dict[str, Any], bytes]
 
 
@@ -201,8 +199,8 @@ class Server:
 
     def _attend(self, connection: socket.socket) -> None:
         with connection:
-            option = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-            _, user, _ = _CREDENTIALS.unpack(option)
+            option = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
+            _, user, _ = CREDENTIALS.unpack(option)
             roles = self._roles_of(user)
             turns = self._enters(connection, user) if roles else None
             if turns is None:

@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import Connection, delete, select, update
 
 from keyvault import calls, errors, proxy, server, signing, tables, tokens
-from keyvault.calls import Broken, receive, send
+from keyvault.calls import CREDENTIALS, Broken, receive, send
 from keyvault.custody import Custody, shares
 from keyvault.custody.shares import ShareLock
 from keyvault.errors import (
@@ -819,3 +819,16 @@ def test_a_vault_that_opens_by_itself_needs_nobody(remote: Remote, asking: Proxy
     asking.close()
     with pytest.raises(CustodyError, match="is open"):
         asking.offer("anything")
+
+
+def test_a_listener_who_is_not_the_vaults_user_is_told_nothing(
+    remote: Remote, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel says who listens; only the owner of the socket's folder is taken for the vault."""
+    answered: list[str] = []
+    monkeypatch.setattr(remote.server, "answer", lambda held, *_: answered.append(held["call"]))
+    stranger = CREDENTIALS.pack(1, os.geteuid() + 1, 1)
+    monkeypatch.setattr(socket.socket, "getsockopt", lambda *_: stranger)
+    with pytest.raises(VaultAwayError, match="passing for the vault"):
+        Vault.at(remote.path)
+    assert answered == []
