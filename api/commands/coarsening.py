@@ -4,6 +4,7 @@ No service, no keys, nothing leaves the machine.
 """
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 
 STEPS = (3, 5, 10, 20, 50, 100)
 """Larger values of k whose price is told: the next two of these."""
+
+
+class Mean(StrEnum):
+    """How the losses of keys are joined."""
+
+    ARITHMETIC = "arithmetic"
+    GEOMETRIC = "geometric"
+
 
 File = Annotated[Path, typer.Argument(help="A CSV or Parquet file.")]
 Out = Annotated[Path, typer.Option(help="File to write (.csv or .parquet).")]
@@ -60,6 +69,9 @@ def suggest(
     allowed: Annotated[
         list[str] | None, typer.Option(help="Levels a key may have, as age=1,2 (all unless given).")
     ] = None,
+    mean: Annotated[
+        Mean, typer.Option(help="How the losses of keys are joined; geometric is ARX's default.")
+    ] = Mean.ARITHMETIC,
     cells: Annotated[
         bool,
         typer.Option(
@@ -106,6 +118,7 @@ def suggest(
             households=_column(table, household, empty=False),
             weights=weights and _numbers(table, weights),
             sensitive=_column(table, sensitive),
+            mean=mean.value,
         )
     except Unreachable as error:
         raise typer.Exit(the_screen().fail({"detail": str(error)}, REFUSED)) from None
@@ -113,7 +126,8 @@ def suggest(
     gone = _gone(coarse, found, k, _column(table, unit, empty=False) if cells else None, cells)
     if out is not None:
         _write(out, _with_keys(table, coarse, gone))
-    _tell(found, ways, table.num_rows, k, {name: int(one.sum()) for name, one in gone.items()}, out)
+    told = {"rows": table.num_rows, "k": k, "mean": mean.value} | ({"out": str(out)} if out else {})
+    _tell(found, ways, told, {name: int(one.sum()) for name, one in gone.items()})
 
 
 @app.command()
@@ -306,25 +320,27 @@ def _write(path: Path, table: Any) -> None:
 
 
 def _tell(
-    found: "Suggestion", ways: Mapping[str, "Hierarchy"], rows: int, k: int,
-    cells: Mapping[str, int], out: Path | None,
+    found: "Suggestion", ways: Mapping[str, "Hierarchy"], asked: Mapping[str, Any],
+    cells: Mapping[str, int],
 ) -> None:  # fmt: skip
+    """The suggestion, after what was asked."""
     screen = the_screen()
     if screen.as_json:
-        told = _choice(found.best) | {
-            "rows": rows,
-            "k": k,
-            "losses": dict(found.best.losses),
-            "suppressed_cells": dict(cells),
-            "nodes_checked": found.nodes_checked,
-            "nodes_total": found.nodes_total,
-            "runner_up": found.runner_up and _choice(found.runner_up),
-            "larger_k": [
-                {"k": step} | (_choice(choice) if choice else {"levels": None})
-                for step, choice in found.steps.items()
-            ],
-        }
-        screen.answer(told | ({"out": str(out)} if out else {}))
+        screen.answer(
+            _choice(found.best)
+            | {
+                "losses": dict(found.best.losses),
+                "suppressed_cells": dict(cells),
+                "nodes_checked": found.nodes_checked,
+                "nodes_total": found.nodes_total,
+                "runner_up": found.runner_up and _choice(found.runner_up),
+                "larger_k": [
+                    {"k": step} | (_choice(choice) if choice else {"levels": None})
+                    for step, choice in found.steps.items()
+                ],
+            }
+            | dict(asked)
+        )
         return
     screen.table(
         [
@@ -341,8 +357,8 @@ def _tell(
     )
     lines = {
         "loss": f"{found.best.loss:.4f} (0: as it came; 1: nothing left)",
-        "suppressed": f"{found.best.suppressed:,} of {rows:,} rows; {sum(cells.values()):,} cells "
-        "of keys are taken away",
+        "suppressed": f"{found.best.suppressed:,} of {asked['rows']:,} rows; "
+        f"{sum(cells.values()):,} cells of keys are taken away",
         "runner-up": "there is none"
         if found.runner_up is None
         else f"loss {found.runner_up.loss:.4f}, {found.runner_up.suppressed:,} rows suppressed",
@@ -351,7 +367,7 @@ def _tell(
     }
     for step, choice in found.steps.items():
         lines[f"k = {step}"] = f"loss {choice.loss:.4f}" if choice else "can't be reached"
-    screen.fields(lines | ({"written": str(out)} if out else {}))
+    screen.fields(lines | ({"written": asked["out"]} if "out" in asked else {}))
 
 
 def _choice(choice: "Choice") -> dict[str, Any]:

@@ -111,6 +111,7 @@ def test_every_threshold_can_be_asked(cli: Cli) -> None:
         code, out, _ = cli(f"{line} --unit person {more}")
         assert code == 0
         assert json.loads(out)["loss"] > plain
+    assert json.loads(cli(f"{line} --mean geometric")[1])["loss"] < plain  # as means are
     levels = json.loads(cli(f"{line} --importance activity=9")[1])["levels"]
     assert levels["activity"] < json.loads(cli(line)[1])["levels"]["activity"]
 
