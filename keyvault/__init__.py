@@ -19,9 +19,11 @@ Who opens what?
     Sealing to a role takes its public half only (`Sealer`).
 
 What stays compatible?
-    Subject ids, pseudonyms, sealed keys, sealed files, signatures, permit envelopes, ledger leaves,
-    checkpoints and receipts have vectors in tests/keyvault/vectors; each format carries a version,
-    and a new version is added beside the old one. Rotating the root rewraps a few rows: no file,
+    Subject ids, pseudonyms, sealed keys, sealed files, signatures, permit envelopes, receipts,
+    manifests, ledger leaves, checkpoints and tiles have vectors in tests/keyvault/vectors; each
+    format carries a version, and a new version is added beside the old one (`frozen.txt` there
+    holds a test to it). The ledger's own formats are others' where others have one: RFC 6962,
+    C2SP signed-note, tlog-checkpoint and tlog-tiles. Rotating the root rewraps a few rows: no file,
     no sealed key and no pseudonym changes.
 
 `Vault` is the door. The database can't be believed and need not be: see `vault`.
