@@ -1,8 +1,8 @@
 """Writes the vectors beside it: `python -m tests.keyvault.vectors.generate`.
 
-Keys are SHA-256 of a name, so that nothing here is secret and everything can be made again. Two
-formats take randomness that can't be chosen (HPKE and Parquet): their files are made when they are
-absent and otherwise opened and kept, because what was sealed once must open for ever.
+Keys are SHA-256 of a name, so that nothing here is secret and everything can be made again. Three
+formats take randomness that can't be chosen (HPKE, Parquet, SLIP-39): their files are made when
+they are absent and otherwise opened and kept, because what was sealed once must open for ever.
 """
 
 import base64
@@ -14,7 +14,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
+import shamir_mnemonic
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from tests.keyvault.vectors import plain
 
@@ -297,6 +299,10 @@ def custody() -> dict[str, Any]:
         "last": 3,
         "roots": {str(number): plain.b64u(root) for number, root in roots.items()},
     }
+    return {"file": json.dumps(file), "cases": _wrapped(roots)}
+
+
+def _wrapped(roots: dict[int, bytes]) -> list[dict[str, Any]]:
     cases = []
     for number, root in roots.items():
         data, aad, nonce = b"private half", b"what it is", key(f"root nonce {number}")[:12]
@@ -304,7 +310,41 @@ def custody() -> dict[str, Any]:
         wrapped = nonce + AESGCM(root).encrypt(nonce, data, context)
         case = {"version": number, "data": data.hex(), "aad": aad.hex(), "wrapped": wrapped.hex()}
         cases.append(case)
-    return {"file": json.dumps(file), "cases": cases}
+    return cases
+
+
+def custody_passphrase() -> dict[str, Any]:
+    said, salt = "caf\u00e9 au lait, merci", key("salt")[:16]
+    lock = {"kdf": "argon2id", "salt": plain.b64u(salt), "memory": 64, "passes": 2, "lanes": 2}
+    lid = Argon2id(salt=salt, length=32, iterations=2, lanes=2, memory_cost=64).derive(
+        said.encode()
+    )
+    return {"passphrase": said, **_locked("schakel-root-passphrase", lock, lid)}
+
+
+def custody_shares() -> dict[str, Any]:
+    kept, lid = _kept("custody_shares"), key("lid of shares")
+    words = (
+        kept["shares"]
+        if kept
+        else shamir_mnemonic.generate_mnemonics(1, [(2, 3)], lid, iteration_exponent=0)[0]
+    )
+    split = shamir_mnemonic.Share.from_mnemonic(words[0]).identifier
+    lock = {"scheme": "slip39", "needed": 2, "count": 3, "split": split}
+    return {"shares": words, **_locked("schakel-root-shares", lock, lid)}
+
+
+def _locked(kind: str, lock: dict[str, Any], lid: bytes) -> dict[str, Any]:
+    roots = {number: key(f"root {number}") for number in (1, 3)}
+    header = {"type": kind, "version": 1, "lock": lock}
+    sealed = {}
+    for number, root in roots.items():
+        nonce = key(f"lid nonce {number}")[:12]
+        binding = plain.canonical({**header, "root": number})
+        sealed[str(number)] = plain.b64u(nonce + AESGCM(lid).encrypt(nonce, root, binding))
+    check = plain.hkdf(lid, plain.canonical({**header, "use": "check"}))
+    file = {**header, "check": plain.b64u(check), "last": 3, "roots": sealed, "about": ""}
+    return {"file": json.dumps(file), "cases": _wrapped(roots)}
 
 
 VECTORS = {
@@ -320,6 +360,8 @@ VECTORS = {
     "sealed_bytes": sealed_bytes,
     "sealed_table": sealed_table,
     "custody": custody,
+    "custody_passphrase": custody_passphrase,
+    "custody_shares": custody_shares,
 }
 
 
