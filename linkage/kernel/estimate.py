@@ -36,6 +36,8 @@ FEW: Final = 10_000.0
 TELLING: Final = 0.05
 """Pairs less likely to be of a class say nothing about it: there are so very many of them that, all
 together, they would drown those that are."""
+GRAIN: Final = 0.05
+"""Logarithms of rarity so near to one another count as one."""
 PIECE: Final = 1 << 16
 """Pairs of a sample that are compared at a time."""
 ROUNDS: Final = 300
@@ -333,7 +335,11 @@ def _counts(encoded: Encoded, part: str) -> tuple[Ints, Ints]:
 
 
 class _Climb:
-    """Expectation maximisation on a sample; pairs with one pattern of levels go together."""
+    """Expectation maximisation on a sample.
+
+    Pairs with one pattern of levels, and values that are rare alike, go together: `inverse` is the
+    pattern of each such group, `counts` its pairs, `rarity` their mean.
+    """
 
     def __init__(
         self,
@@ -344,7 +350,14 @@ class _Climb:
         counted: tuple[Floats, ...],
     ) -> None:
         """`counted`: how often each level occurs between pairs that were taken for strangers."""
-        first, self._inverse = _patterns(which, some)
+        first, inverse = _patterns(which, some)
+        grain = np.round(some.rarity / GRAIN).astype(np.int64)
+        grain -= grain.min(initial=0)
+        span = int(grain.max(initial=0)) + 1
+        groups, at = np.unique(inverse * span + grain, return_inverse=True)
+        self._inverse = groups // span
+        self._counts = np.bincount(at, minlength=len(groups)).astype(np.float64)
+        self._rarity = np.bincount(at, some.rarity, len(groups)) / self._counts
         self._levels = [column[first] for column in some.levels]
         self._learned_from = [_without(one, rules, some.found[first]) for one in which]
         self._some, self._room = some, room
@@ -356,7 +369,7 @@ class _Climb:
         """Some rounds more, or until nothing moves; the model and its logarithm of likelihood."""
         likelihood, before = -np.inf, -np.inf
         for _ in range(rounds):
-            posterior, likelihood = _posterior(weights, self._levels, self._inverse, self._some)
+            posterior, likelihood = self._posterior(weights)
             if abs(likelihood - before) < SETTLED * abs(likelihood):
                 break
             before = likelihood
@@ -367,8 +380,27 @@ class _Climb:
     def _by_pattern(self, posterior: Floats) -> Floats:
         """How many pairs of each class there are by pattern (3 × patterns)."""
         return np.vstack(
-            [np.bincount(self._inverse, one, minlength=self._patterns) for one in posterior]
+            [
+                np.bincount(self._inverse, one * self._counts, minlength=self._patterns)
+                for one in posterior
+            ]
         ).astype(np.float64)
+
+    def _posterior(self, weights: Weights) -> tuple[Floats, float]:
+        """The chance of each class by group (3 × groups), and the logarithm of likelihood."""
+        m, h, u = weights.sums(self._levels)
+        at = self._inverse
+        logs = np.vstack(
+            [
+                (m + weights.prior)[at],
+                (h + weights.household_prior)[at],
+                u[at] + self._rarity,
+            ]
+        )
+        most = logs.max(axis=0)
+        parts = np.exp(logs - most)
+        whole = parts.sum(axis=0)
+        return parts / whole, float(self._counts @ (np.log(whole) + most))
 
     def _maximised(self, weights: Weights, counts: Floats, telling: Floats) -> Weights:
         """The weights that fit the pairs of each class best; `counts` are 3 × patterns.
@@ -450,24 +482,6 @@ def _without(one: Comparison, rules: Sequence[frozenset[str]], found: Ints) -> A
 def _touched(one: Comparison) -> set[str]:
     more = {"first_name": {"given", "joined", "head"}, "sex": {"sex", "head"}}
     return set(one.atoms) | more.get(one.name, set())
-
-
-def _posterior(
-    weights: Weights, levels: list[Levels], inverse: Ints, some: Sample
-) -> tuple[Floats, float]:
-    """The chance of each class for each pair (3 × pairs), and the logarithm of likelihood."""
-    m, h, u = weights.sums(levels)
-    logs = np.vstack(
-        [
-            (m + weights.prior)[inverse],
-            (h + weights.household_prior)[inverse],
-            u[inverse] + some.rarity,
-        ]
-    )
-    most = logs.max(axis=0)
-    parts = np.exp(logs - most)
-    whole = parts.sum(axis=0)
-    return parts / whole, float((np.log(whole) + most).sum())
 
 
 class Coverage:
