@@ -174,6 +174,8 @@ class Rule:
         if not pa.types.is_string(values.type):
             return values.take(encoded.indices)
         labels = values.dictionary_encode()
+        if len(labels.dictionary) == len(values):  # each value has a label of its own
+            return pa.DictionaryArray.from_arrays(encoded.indices, values)
         return pa.DictionaryArray.from_arrays(
             labels.indices.take(encoded.indices), labels.dictionary
         )
@@ -352,8 +354,10 @@ def _status(values: Any, missing: Any) -> Any:
 def _shown_once(name: str, encoded: Any, missing: Any) -> Any:
     """Labels as a dictionary array, with the codes for missing values in the dictionary."""
     _refuse_reserved(name, encoded.dictionary)
-    why = pc.add(_reasons(missing), pa.scalar(len(encoded.dictionary), pa.int32()))
-    place = pc.coalesce(encoded.indices.cast(pa.int32()), why)
+    place = encoded.indices.cast(pa.int32())
+    if place.null_count:
+        why = pc.add(_reasons(missing), pa.scalar(len(encoded.dictionary), pa.int32()))
+        place = pc.coalesce(place, why)
     return pa.DictionaryArray.from_arrays(
         place, pa.concat_arrays([encoded.dictionary, pa.array(list(MISSING_CODES))])
     )
