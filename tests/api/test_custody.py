@@ -13,10 +13,12 @@ from typing import Any, NoReturn
 
 import httpx
 import pytest
+from sqlalchemy import update
 
 from api import custodies, founding, store
 from api.ceremonies import maker
 from api.profiles import Profile
+from api.service import Service
 from api.settings import Settings
 from keyvault import ceremonies
 from keyvault import ledger as ledgers
@@ -26,6 +28,7 @@ from keyvault.errors import CustodyError
 from keyvault.safe import Safe
 from keyvault.signing import utc_text
 from keyvault.vault import Vault
+from policies.access import Actor
 
 FIRST, SECOND = "correct horse battery staple", "another horse, another staple"
 NOW = datetime(2026, 3, 3, tzinfo=UTC)
@@ -258,3 +261,35 @@ def test_a_service_that_runs_is_not_moved(founded: tuple[Settings, list[Profile]
 def test_a_custody_that_was_not_said_whole(kind: str, split: str) -> None:
     with pytest.raises(CustodyError, match=r"--shares|--token"):
         maker(kind, split, "", "")
+
+
+def test_a_pair_stays_pending_while_a_job_from_before_runs(
+    founded: tuple[Settings, list[Profile]],
+) -> None:
+    """Whoever began before there was a new key may not know it; who begins afterwards learns it."""
+    settings, people = founded
+    service = Service.open(settings)
+    standing = Standing("role", "intake", 1)
+    document = ceremonies.document("rotate", standing, reason="Due.", at=utc_text(NOW))
+    signed = {"document": document, "signatures": [person.sign(document) for person in people]}
+    actor = Actor("admin-1", founding.OFFICE, frozenset({"administrator"}))
+    with store.writing(service.engine) as session:
+        session.add(
+            store.Job(
+                id="job-1", sequence=1, queue="intake", kind="intake", arguments={},
+                state="running", actor="admin-1", organisation=founding.OFFICE, signature="",
+                not_before=NOW,
+                created_at=NOW,
+            )
+        )  # fmt: skip
+
+    def step() -> tuple[str, int]:
+        told = service.rotate_role(actor, "intake", signed)
+        return told["step"], told["left"]
+
+    assert step() == ("pending", 0)
+    assert step() == step() == ("learning", 1)
+    with store.writing(service.engine) as session:
+        session.execute(update(store.Job).values(state="done"))
+    assert step() == ("active", 0)
+    service.engine.dispose()
