@@ -57,6 +57,7 @@ release.download      -     -    -    -    own  -    -    cleared
 job.read              yes   yes  -    -    -    org  -    *
 keys.list             yes   -    -    -    -    -    yes  *
 keys.rotate           yes   -    -    -    -    -    -    *
+keys.destroy          yes   -    -    -    -    -    -    *
 ledger.read           yes   -    yes  yes  -    -    yes  *
 ledger.checkpoint     yes   yes  yes  yes  yes  yes  yes  *
 ledger.who            yes   -    yes  yes  -    org  yes  *
