@@ -83,7 +83,7 @@ def serve(settings: Settings, clock: Clock | None = None, roles: Sequence[str] =
         raise NotFounded(f"There is no service in {settings.data} yet. Run `schakel init` first.")
     if not roles:
         _begin_process()
-        with holding(settings):
+        with contextlib.suppress(KeyboardInterrupt), holding(settings):
             _everything(settings, clock)
     elif len(roles) == 1:
         run_role(roles[0], settings, clock)

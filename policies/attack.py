@@ -132,6 +132,8 @@ def simulate(
     `register` has everybody of the universe: `unit` and the keys as coarse as they are shown, with
     nothing withheld. About earlier releases the intruder knows what they showed.
     """
+    # in an order of its own: rows come in any, and the errors drawn are to be the same ones
+    register = register.take(pc.sort_indices(register.column(UNIT)))
     rng = np.random.default_rng(seed)
     alone = current.table.select([UNIT, *current.keys])
     known = register.select([UNIT, *current.keys])

@@ -206,7 +206,7 @@ def package(
     files = {
         "dictionary.json": _json(dictionary),
         "dictionary.html": documents.dictionary_page(dictionary).encode(),
-        "report.json": _json(report),
+        "report.json": _json(_rounded(report)),
         "report.html": documents.report_page(report, title).encode(),
     }
     for name, table in ordered.items():
@@ -231,6 +231,19 @@ def package(
 def _json(document: Any) -> bytes:
     """Canonical JSON (RFC 8785)."""
     return rfc8785.dumps(document)
+
+
+def _rounded(value: Any) -> Any:
+    """A document's numbers to nine digits.
+
+    Rows are joined in a random order, which the last digits of a mean follow; a package that is
+    made again is the same to the last byte.
+    """
+    if isinstance(value, Mapping):
+        return {name: _rounded(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return float(f"{value:.9g}") if isinstance(value, float) else value
 
 
 # --- tables --------------------------------------------------------------------------------------

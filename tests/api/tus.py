@@ -97,6 +97,7 @@ def main(data: str, port: str) -> None:
     app = create_app(Service.open(Settings(data=Path(data))))
     config = uvicorn.Config(app, port=int(port), log_config=None, lifespan="off")
     listening = config.bind_socket()
+    listening.listen()  # whoever reads the port may come at once
     print(listening.getsockname()[1], flush=True)
     uvicorn.Server(config).run([listening])
 

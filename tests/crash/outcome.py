@@ -67,7 +67,8 @@ class Outcome:
 
 
 def _first_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    for name in sorted({*one, *other}):
+    # a manifest differs wherever anything else does, and says least
+    for name in sorted({*one, *other}, key=lambda name: (name.endswith(MANIFEST), name)):
         mine, its = str(one.get(name)), str(other.get(name))
         if mine != its:
             same = sum(
@@ -136,13 +137,15 @@ def files_of(archives: Mapping[str, bytes]) -> dict[str, bytes]:
 def whoever_delivered(settings: Settings, files: Mapping[str, bytes]) -> dict[str, bytes]:
     """The same files as they would be for any upload of the same extracts.
 
-    Manifest and report name the deliveries, and an upload that is opened anew gets another id. So
-    these are called by dataset and period, hashes are those of the files so told, and the signature
-    is left out; it was verified at the download.
+    Manifest and report name deliveries and earlier releases, and one that is begun anew gets
+    another id. So these are called by dataset and period, hashes are those of the files so told,
+    and the signature is left out; it was verified at the download.
     """
     service = Service.open(settings)
     with store.reading(service.engine) as session:
         names = {row.id: f"{row.dataset} {row.period}" for row in session.scalars(select(Delivery))}
+        for row in session.scalars(select(Release)):
+            names[row.id] = row.request["period"]
     service.engine.dispose()
     told = dict(files)
     for path, data in files.items():

@@ -145,3 +145,15 @@ def test_measures_and_diversity_are_those_of_the_tables_that_leave() -> None:
     ]  # fmt: skip
     assert told[0]["t"] == pytest.approx(0.25)
     assert evidence.diversity(units, {"work": rows}, ["other"]) == []
+
+
+def test_the_order_of_rows_changes_no_figure() -> None:
+    """V14: a package that is made again is the same; its rows were joined in another order."""
+    _, one, two, _ = waves(4)
+    first, second = suppress([], one, SCENARIO, 5, 0.1), suppress([], two, SCENARIO, 5, 0.1)
+    order = pa.array(np.random.default_rng(1).permutation(two.table.num_rows))
+    tries = [
+        simulate([first.displayed], second.displayed, table, ["arrondissement"], 1, seed=1)
+        for table in (two.table, two.table.take(order))
+    ]
+    assert tries[0] == tries[1]
