@@ -5,6 +5,7 @@ many pairs were linked, how many are for review, how many of the links the proba
 be right.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
@@ -16,23 +17,32 @@ from linkage.truth import Truth
 
 Bools = npt.NDArray[np.bool_]
 
+PIECE: Final = 1 << 16
+"""Pairs that are looked at together."""
+
 _MOVED: Final = ("street", "postcode", "municipality", "region", "different")
 _SAME_NAME: Final = ("exact", "head", "second", "nickname", "initial", "close", "similar")
 _BIS: Final = (20, 59)
 """Months of a bis number: raised by 20, or by 40 where the sex is known."""
 
 
-def hard_cases(matched: Matched, truth: Truth | None = None) -> dict[str, dict[str, Any]]:
+def hard_cases(
+    matched: Matched, truth: Truth | None = None, *, workers: int = 1
+) -> dict[str, dict[str, Any]]:
     """By case: pairs linked, for review, links expected to be right; `right` with the truth.
 
     A pair can be several cases. Cases that the plan's fields can't tell aren't there.
     """
     told = {}
-    pairs = Pairs(matched.encoded, matched.left, matched.right)
     linked = matched.rule < 2
     chance = np.where(matched.rule == 0, 1.0, matched.probability)
     right = None if truth is None else truth.right(matched.left, matched.right)
-    for case, which in _cases(pairs).items():
+    spans = [slice(start, start + PIECE) for start in range(0, max(len(linked), 1), PIECE)]
+    every = Pairs(matched.encoded, matched.left, matched.right)
+    with ThreadPoolExecutor(workers) as pool:
+        pieces = list(pool.map(lambda span: _cases(every.some(span)), spans))
+    for case in pieces[0]:
+        which = np.concatenate([piece[case] for piece in pieces])
         told[case] = {
             "links": int((which & linked).sum()),
             "review": int((which & ~linked).sum()),

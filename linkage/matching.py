@@ -103,7 +103,11 @@ def match(
         return _numbers_alone(encoded, proof, clock.seconds)
     with clock.stage("block"), ThreadPoolExecutor(workers) as pool:
         rules = _rules(encoded, plan)
+        names = [encoded.vocabularies[part] for part in ("last",) if part in encoded.parts]
+        prepared = [pool.submit(words.prepare) for words in names]
         blocked = list(pool.map(lambda rule: block(encoded, rule), rules))
+        for one in prepared:
+            one.result()
         cost = {named(rule): one.candidates for rule, one in zip(rules, blocked, strict=True)}
     with clock.stage("estimate"), ThreadPoolExecutor(workers) as pool:
         weights, tables = estimate(

@@ -204,6 +204,11 @@ class _Job:
                 f"The charts would overwrite the links in {self.out}; name another file."
             )
 
+    @property
+    def threads(self) -> int:
+        """How many are asked for, or as many as there are processors."""
+        return self.workers or len(os.sched_getaffinity(0))
+
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time what is done inside."""
@@ -235,7 +240,7 @@ def _run(job: _Job) -> None:
                 tables.pop() if tables else None,
                 plan,
                 seed=job.seed,
-                workers=job.workers or len(os.sched_getaffinity(0)),
+                workers=job.threads,
                 progress=lambda stage, share: tell(stage, round(1000 * share), 1000),
                 engine=engine,
             )
@@ -387,7 +392,7 @@ def _tell(job: _Job, plan: "FilePlan", matched: "Matched", truth: "Truth | None"
         "seed": job.seed,
     }
     if plan.unit == "person":
-        told["hard_cases"] = hard_cases(matched, truth)
+        told["hard_cases"] = hard_cases(matched, truth, workers=job.threads)
     if matched.group is not None:
         told["groups"] = int((np.bincount(matched.group) > 1).sum())
     if truth is not None:

@@ -57,6 +57,11 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.texts)
 
+    def prepare(self) -> None:
+        """Work out what a comparison of names looks up, once for all threads."""
+        _ = self.objects, self.letters, self.others, self.starts, self.ends
+        _ = self.bare, self.cores, self.nicknames
+
     @cached_property
     def objects(self) -> npt.NDArray[np.object_]:
         """The texts as Python strings, for the exact comparison."""
