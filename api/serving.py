@@ -300,7 +300,9 @@ def _http(service: Service) -> tuple[uvicorn.Server, socket.socket]:
             timeout_graceful_shutdown=10,
         )
     )
-    return http, http.config.bind_socket()
+    listening = http.config.bind_socket()
+    listening.listen(http.config.backlog)  # whoever reads that it listens may come at once
+    return http, listening
 
 
 def _announce(settings: Settings, listening: socket.socket) -> None:

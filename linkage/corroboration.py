@@ -174,10 +174,15 @@ class _Compared:
         apart = _among(first, _FIRST, "nickname", "close", "similar")
         apart |= _among(first, _FIRST, "head") & ~alone[left] & ~alone[right]
         first[both & apart] = _FIRST.level("other_name")
+        last = levels.get("last_name", nothing).copy()
+        # a number takes more to be proven than a letter or a nickname in the surname's place
+        loose = identities.across(left, right)
+        loose &= _among(first, _FIRST, "second", "nickname", "initial")
+        first[loose], last[loose] = _FIRST.level("different"), _LAST.level("different")
         exact = _among(first, _FIRST, "exact")
         return cls(
             left, right, first,
-            last=levels.get("last_name", nothing),
+            last=last,
             born=levels.get("birth_date", nothing),
             sex=levels.get("sex", nothing),
             given=np.where(exact, one, ABSENT),

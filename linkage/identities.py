@@ -120,6 +120,11 @@ class Identities:
         found = compared(Pairs(self.encoded, left, right), self.comparisons)
         return {one.name: levels for one, levels in zip(self.comparisons, found, strict=True)}
 
+    def across(self, left: Ints, right: Ints) -> Bools:
+        """Which pairs of records have their names across: first and last changed places."""
+        crossed = Pairs(self.encoded, left, right).crossed
+        return np.zeros(len(left), np.bool_) if crossed is None else crossed
+
     def with_codes(self, codes: Mapping[str, Any]) -> "Identities":
         """The records saying something else in some parts."""
         codes = {
